@@ -1,0 +1,126 @@
+"""The typed client of the admin API, for the commands and the terminal UI. Blocking."""
+
+from __future__ import annotations
+
+import http.client
+import socket
+from pathlib import Path
+from typing import TypeVar
+from urllib.parse import quote, urlencode
+
+import msgspec
+
+from hub.api.schema import (
+    Decision,
+    DeviceOut,
+    Done,
+    Findings,
+    ItemOut,
+    LedgerOut,
+    Problem,
+    ReportOut,
+    SettingOut,
+    Status,
+)
+
+T = TypeVar("T")
+TIMEOUT_S = 600.0
+"""A check of a full card takes minutes."""
+
+
+class HubAway(Exception):
+    """Nobody answers at the socket: the hub is not running, or the data folder is another one."""
+
+
+class ProblemAnswer(Exception):
+    """The hub answered with a problem."""
+
+    def __init__(self, problem: Problem) -> None:
+        self.problem = problem
+        super().__init__(problem.detail)
+
+
+class _Connection(http.client.HTTPConnection):
+    def __init__(self, path: Path) -> None:
+        super().__init__("hub", timeout=TIMEOUT_S)
+        self._path = path
+
+    def connect(self) -> None:
+        self.sock = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
+        self.sock.settimeout(self.timeout)
+        self.sock.connect(str(self._path))
+
+
+class Client:
+    """One call, one connection. Every call may raise `HubAway` and `ProblemAnswer`."""
+
+    def __init__(self, socket_path: Path) -> None:
+        self._path = socket_path
+
+    def status(self) -> Status:
+        """How the hub is."""
+        return self._call("GET", "/status", Status)
+
+    def notices(self, where: str) -> list[ItemOut]:
+        """Notices: waiting, board, hidden, gone or all."""
+        return self._call("GET", f"/notices?{urlencode({'where': where})}", list[ItemOut])
+
+    def item(self, name: str) -> ItemOut:
+        """One item."""
+        return self._call("GET", f"/items/{quote(name, safe='')}", ItemOut)
+
+    def act(self, name: str, verb: str, decision: Decision) -> Done:
+        """Do ``verb`` (approve, refuse, hide, restore, erase, pin, urgent) to an item."""
+        return self._call("POST", f"/items/{quote(name, safe='')}/{verb}", Done, decision)
+
+    def reports(self, *, decided: bool = False) -> list[ReportOut]:
+        """Reports."""
+        return self._call("GET", f"/reports?decided={int(decided)}", list[ReportOut])
+
+    def decide(self, reference: str, decision: Decision) -> Done:
+        """Decide the reports of an item."""
+        return self._call("POST", f"/reports/{quote(reference, safe='')}/decide", Done, decision)
+
+    def devices(self) -> list[DeviceOut]:
+        """Devices."""
+        return self._call("GET", "/devices", list[DeviceOut])
+
+    def device(self, mark: str, verb: str, decision: Decision) -> Done:
+        """Do ``verb`` (pause, ban, trust) to a device."""
+        return self._call("POST", f"/devices/{quote(mark, safe='')}/{verb}", Done, decision)
+
+    def settings(self) -> list[SettingOut]:
+        """Settings."""
+        return self._call("GET", "/settings", list[SettingOut])
+
+    def change_setting(self, key: str, value: str) -> Done:
+        """Change a setting."""
+        return self._call("PUT", f"/settings/{quote(key, safe='')}", Done, Decision(value=value))
+
+    def ledger(self, before: int | None = None) -> list[LedgerOut]:
+        """The ledger, newest first."""
+        return self._call("GET", f"/ledger?before={before or ''}", list[LedgerOut])
+
+    def check(self) -> Findings:
+        """Verify everything."""
+        return self._call("POST", "/check", Findings, Decision())
+
+    def rebuild(self) -> Done:
+        """Make the projections again."""
+        return self._call("POST", "/rebuild", Done, Decision())
+
+    def _call(self, method: str, path: str, answer: type[T], body: Decision | None = None) -> T:
+        connection = _Connection(self._path)
+        try:
+            data = msgspec.json.encode(body) if body is not None else None
+            headers = {"Content-Type": "application/json"} if data else {}
+            connection.request(method, path, data, headers)
+            response = connection.getresponse()
+            payload = response.read()
+        except (ConnectionError, FileNotFoundError) as error:
+            raise HubAway from error
+        finally:
+            connection.close()
+        if response.status >= 400:
+            raise ProblemAnswer(msgspec.json.decode(payload, type=Problem))
+        return msgspec.json.decode(payload, type=answer)

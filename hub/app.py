@@ -1,0 +1,592 @@
+"""The composition root: the only place that builds the parts of a hub and joins them."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import fcntl
+import logging
+import os
+import random
+import secrets
+import socket
+import sqlite3
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Protocol
+
+from hub import __version__
+from hub import settings as files
+from hub.api.admin import AdminApi
+from hub.api.public import PublicApi
+from hub.api.socket import AdminSocket
+from hub.discovery.announce import Announcement, Announcer
+from hub.discovery.interfaces import interface_addresses
+from hub.domain.clock import Stamp, TimeQuality, quality_of
+from hub.domain.errors import HubError
+from hub.domain.ids import Epoch, HubId
+from hub.domain.naming import host_labels, host_name, printed_addresses, sure_label
+from hub.runtime import systemd
+from hub.runtime.content import Ask
+from hub.runtime.routing import Route
+from hub.runtime.supervise import Fatal, Supervisor
+from hub.runtime.system_clock import SystemClock
+from hub.services.caretaking import Caretaking
+from hub.services.checks.desk import DeskCheck
+from hub.services.checks.names import NamesCheck
+from hub.services.checks.room import RoomCheck
+from hub.services.checks.time import TimeCheck
+from hub.services.checks.writing import WritingCheck
+from hub.services.erasure import Eraser
+from hub.services.health import Health, Standing
+from hub.services.housekeeping import Housekeeping
+from hub.services.identity import Identity, load_or_create
+from hub.services.limits import Gate
+from hub.services.noticeboard import Noticeboard
+from hub.services.pictures import PictureLimits, PictureMaker
+from hub.services.preferences import Preferences
+from hub.services.upkeep import Upkeep
+from hub.settings import Settings
+from hub.storage import decisions, journal
+from hub.storage.blobs import NOTICES, BlobStore, Reserve
+from hub.storage.database import Database
+from hub.storage.journal import Pen
+from hub.web.connections import ConnectionLimits, GuardedServer, fast_parser_present
+from hub.web.forms import FormLimits, Staging
+from hub.web.house import Facts, House
+from hub.web.pages.about import About, Introduction
+from hub.web.pages.posting import Posting
+from hub.web.pages.reading import Reading
+from hub.web.pages.slips import Slips
+from hub.web.pages.telling import Telling
+from hub.web.rendering import Renderer
+from hub.web.richtext import RichText
+from hub.web.server import PageHandler, Site, Visit
+from hub.web.views import Banner
+from hub.words import N_
+from hub.words.catalogues import Catalogues, find_zone
+
+_log = logging.getLogger(__name__)
+
+STOP_S = 4.0
+"""How long running requests may take to finish when the hub stops."""
+AFTER_FAILURE_S = 60.0
+"""After a failed commit the hub only reads for this long, then ends, so that its next start reads the
+truth from the disk (reliability.md 7)."""
+ROOM_AGE_S = 30.0
+
+
+class AlreadyRunning(HubError):
+    """Another hub has the data folder."""
+
+    code = "already-running"
+    status = 503
+    template = N_("A hub is already running with the data folder {path}. Nothing was changed.")
+
+
+class Clock(Protocol):
+    """Both clocks of the machine, or of a test."""
+
+    def now_ms(self) -> int:
+        """Unix milliseconds."""
+
+    def monotonic(self) -> float:
+        """Seconds that only run forward."""
+
+
+@dataclass(frozen=True, slots=True)
+class Places:
+    """Where everything lies in a data folder."""
+
+    root: Path
+
+    @property
+    def settings(self) -> Path:
+        """The one TOML file."""
+        return self.root / "hub.toml"
+
+    @property
+    def key(self) -> Path:
+        """The hub's Ed25519 private key."""
+        return self.root / "key"
+
+    @property
+    def database(self) -> Path:
+        """SQLite."""
+        return self.root / "hub.db"
+
+    @property
+    def socket(self) -> Path:
+        """The admin API."""
+        return self.root / "run" / "admin.sock"
+
+    @property
+    def lock(self) -> Path:
+        """Held by the hub that runs."""
+        return self.root / "lock"
+
+
+@dataclass(slots=True)
+class Foundation:
+    """What is read or opened before anything runs; all of it blocking."""
+
+    places: Places
+    settings: Settings
+    identity: Identity
+    blobs: BlobStore
+    database: Database
+    catalogues: Catalogues
+    renderer: Renderer
+    changed: dict[str, str]
+    last: Stamp
+    lock: int
+
+
+def lay_foundation(
+    data: Path,
+    environ: Mapping[str, str],
+    flags: Mapping[str, str],
+    clock: Clock,
+    chance: Callable[[int], bytes],
+    committed: Callable[[], None],
+) -> Foundation:
+    """Open or create everything in the data folder. Blocking: call it in a thread.
+
+    Raises a `HubError` that says what is wrong: settings, key, database, another hub, a full disk.
+    """
+    places = Places(data)
+    data.mkdir(parents=True, exist_ok=True, mode=0o750)
+    lock = os.open(places.lock, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+    try:
+        fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError as error:
+        os.close(lock)
+        raise AlreadyRunning(path=data) from error
+    try:
+        settings = files.load(places.settings, environ, flags)
+        identity = load_or_create(places.key, chance)
+        blobs = BlobStore(data)
+        blobs.open()
+        database = Database.open(places.database, clock.now_ms(), __version__, committed)
+        changed, last = database.prepare(lambda connection: _found(connection, identity.hub, chance))
+        colour = changed.get("hub.house_colour", settings.hub.house_colour)
+        return Foundation(
+            places=places,
+            settings=settings,
+            identity=identity,
+            blobs=blobs,
+            database=database,
+            catalogues=Catalogues.load(time_zone=settings.hub.time_zone),
+            renderer=Renderer(colour),
+            changed=changed,
+            last=last,
+            lock=lock,
+        )
+    except BaseException:
+        os.close(lock)
+        raise
+
+
+def _found(
+    connection: sqlite3.Connection, hub: HubId, chance: Callable[[int], bytes]
+) -> tuple[dict[str, str], Stamp]:
+    journal.found(connection, hub, Epoch(chance(8)))
+    return decisions.settings(connection), journal.last_stamp(connection)
+
+
+class Hub:
+    """A hub, built and ready to start. `Hub.open`, then `serve` until cancelled."""
+
+    def __init__(
+        self,
+        foundation: Foundation,
+        clock: Clock,
+        chance: Callable[[int], bytes],
+        committed: list[Callable[[], None]],
+    ) -> None:
+        self._foundation = foundation
+        self._clock = clock
+        self._settings = settings = foundation.settings
+        self.database = database = foundation.database
+        self.identity = identity = foundation.identity
+        self.blobs = blobs = foundation.blobs
+        self._last = foundation.last
+        self._started_ms = clock.now_ms()
+        self._announcement = Announcement()
+        self._hosts: frozenset[str] = frozenset()
+        self._known_addresses: frozenset[str] = frozenset()
+        self._port = settings.web.port
+        self._free = (0, 1)
+        self._free_at = -ROOM_AGE_S
+        self._zone = find_zone(settings.hub.time_zone)
+        self._failed = asyncio.Event()
+
+        self.preferences = preferences = Preferences(settings, foundation.changed, self._forget)
+        gate = Gate(clock.monotonic)
+        reserve = Reserve(
+            settings.storage.reserve_percent / 100, settings.storage.reserve_megabytes * 1_000_000
+        )
+        self.board = board = Noticeboard(
+            database,
+            identity,
+            gate,
+            self._pen,
+            chance,
+            preferences.policy,
+            self._zone,
+            blobs.exists,
+            lambda: blobs.require_room(NOTICES),
+        )
+        rich = RichText()
+        self._house = house = House(
+            board,
+            identity.hub,
+            self._facts,
+            preferences.current.hub.house_colour,
+            clock.now_ms,
+            foundation.renderer,
+            rich,
+            self._zone,
+        )
+        eraser = Eraser(database, blobs, house.forget_texts)
+        self.caretaking = Caretaking(
+            database, eraser, self._pen, chance, lambda: preferences.current.board.rules
+        )
+        self.housekeeping = Housekeeping(database, blobs, eraser, identity.hub, self._pen, preferences.policy)
+        self.upkeep = Upkeep(database, blobs)
+        self.health = Health(
+            [
+                WritingCheck(database),
+                RoomCheck(blobs, reserve, NOTICES.least),
+                TimeCheck(self._quality),
+                NamesCheck(lambda: self._announcement.sentence, lambda: list(self._announcement.names)),
+                DeskCheck(database),
+            ],
+            self._standing,
+        )
+        site = self._build_site(house, board, chance, clock, reserve)
+        self._site = site
+        committed += [site.something_was_written, self.housekeeping.something_was_written]
+        database.when_failed(self._failed.set)
+        self._server = GuardedServer(
+            site.handle,
+            ConnectionLimits(
+                connections=settings.web.connections,
+                heads_per_address=settings.web.heads_per_address,
+                head_s=settings.web.head_seconds,
+                idle_s=settings.web.idle_seconds,
+            ),
+        )
+        admin = AdminApi(self.caretaking, self.health, preferences, self.upkeep)
+        self._socket = AdminSocket(foundation.places.socket, admin.endpoints())
+        self._announcer: Announcer | None = None
+
+    @classmethod
+    async def open(
+        cls,
+        data: Path,
+        *,
+        environ: Mapping[str, str] | None = None,
+        flags: Mapping[str, str] | None = None,
+        clock: Clock | None = None,
+        chance: Callable[[int], bytes] = secrets.token_bytes,
+    ) -> Hub:
+        """Open (or found) the hub of a data folder. Raises `HubError` with what is wrong."""
+        clock = clock or SystemClock()
+        committed: list[Callable[[], None]] = []
+
+        def tell() -> None:
+            for each in committed:
+                each()
+
+        foundation = await asyncio.to_thread(
+            lay_foundation, data, environ or {}, flags or {}, clock, chance, tell
+        )
+        hub = cls(foundation, clock, chance, committed)
+        await hub.database.start()
+        return hub
+
+    @property
+    def name(self) -> str:
+        """What people call it."""
+        return self._settings.hub.name
+
+    @property
+    def port(self) -> int:
+        """Where the pages are served."""
+        return self._port
+
+    def addresses(self) -> list[str]:
+        """Addresses to open, the best for people first: by name, then by number."""
+        port = "" if self._port == 80 else f":{self._port}"
+        if self._loopback_only:
+            return [f"http://{self._settings.web.listen}{port}"]
+        names = list(self._announcement.names[:1])
+        numbers = [f"[{ip}]" if ":" in ip else ip for ip in self._announcement.addresses]
+        return [f"http://{host}{port}" for host in (*names, *numbers)] or [f"http://localhost{port}"]
+
+    def expected_names(self) -> list[str]:
+        """Addresses by name that will be announced in a moment, while none has been yet."""
+        if self._announcer is None or not self._settings.discovery.announce or self._loopback_only:
+            return []
+        port = "" if self._port == 80 else f":{self._port}"
+        return (
+            [f"http://{host_name(host_labels(self.name)[0])}{port}"] if not self._announcement.names else []
+        )
+
+    async def start(self) -> None:
+        """Listen for residents and caretakers."""
+        if not fast_parser_present():
+            _log.warning("aiohttp has no C parser here; requests cost several times as much")
+        bound = await asyncio.to_thread(_bind, self._settings.web.listen, self._settings.web.port)
+        self._port = bound.getsockname()[1]
+        await self._look_around()
+        await self._server.listen(bound)
+        await self._socket.start()
+        self._announcer = Announcer(
+            name=self.name,
+            hub=self.identity.hub,
+            port=self._port,
+            version=__version__,
+            on_change=self._announced,
+            loopback_only=self._loopback_only or not self._settings.discovery.announce,
+        )
+        systemd.notify("READY=1")
+        _log.info("started", extra={"port": self._port})
+
+    async def serve(self) -> None:
+        """Keep every long-running part going until cancelled, then stop in order. Raises `Fatal`."""
+        supervisor = Supervisor(random.random, self._clock.monotonic)
+        supervisor.add("index", self.housekeeping.index_in_batches)
+        supervisor.add("housekeeping", self.housekeeping.keep_house)
+        supervisor.add("disk failure", self._end_after_failure)
+        if self._announcer is not None:
+            supervisor.add("announcing", self._announcer.run)
+        if systemd.watchdog_seconds():
+            supervisor.add("watchdog", self._feed_watchdog)
+        try:
+            await supervisor.run()
+        finally:
+            await self.stop()
+
+    async def stop(self) -> None:
+        """Accept nothing more, finish what runs, close. Under five seconds in all."""
+        systemd.notify("STOPPING=1")
+        with contextlib.suppress(Exception):
+            await self._server.stop(STOP_S)
+        await self._socket.stop()
+        await self.close()
+        _log.info("stopped")
+
+    async def close(self) -> None:
+        """Close the database and let the data folder go; for hubs that were opened and never started."""
+        await self.database.close()
+        os.close(self._foundation.lock)
+
+    # --- building ---------------------------------------------------------------------------------
+
+    def _build_site(
+        self,
+        house: House,
+        board: Noticeboard,
+        chance: Callable[[int], bytes],
+        clock: Clock,
+        reserve: Reserve,
+    ) -> Site:
+        settings, preferences, blobs = self._settings, self.preferences, self.blobs
+        slips = Slips(clock.monotonic, chance)
+        reading = Reading(board, house, blobs, slips)
+        largest = settings.limits.picture_megabytes * 1024 * 1024
+        posting = Posting(
+            board,
+            PictureMaker(blobs, blobs.staging, PictureLimits(reserve=reserve)),
+            house,
+            reading,
+            slips,
+            Staging(blobs.staging, lambda: chance(16).hex()),
+            FormLimits(file=largest, body=4 * largest + 1024 * 1024),
+            preferences.policy,
+            chance,
+        )
+        telling = Telling(board, self.caretaking, house, posting)
+        about = About(house, preferences.policy, self._introduction, self._is_well)
+        public = PublicApi(
+            board,
+            __version__,
+            lambda: self.name,
+            lambda: self.addresses()[0],
+            lambda: preferences.current.hub.language,
+            house.origin_names,
+        )
+
+        def page(call: Callable[[Ask], object]) -> PageHandler:
+            async def handle(visit: Visit):  # type: ignore[no-untyped-def]
+                return await call(Ask(visit.names, visit.query))  # type: ignore[misc]
+
+            return handle
+
+        endpoints = [Route(item.method, item.path, page(item.call)) for item in public.endpoints()]
+        return Site(
+            [*endpoints, *posting.routes(), *telling.routes(), *about.routes(), *reading.routes()],
+            about,
+            self._foundation.catalogues,
+            lambda: self._hosts,
+            clock.now_ms,
+            lambda: preferences.current.hub.language,
+        )
+
+    # --- facts ------------------------------------------------------------------------------------
+
+    @property
+    def _loopback_only(self) -> bool:
+        listen = self._settings.web.listen
+        return listen.startswith("127.") or listen in ("::1", "localhost")
+
+    def _pen(self) -> Pen:
+        now_ms = self._clock.now_ms()
+        quality = quality_of(now_ms, self._last)
+        if quality is not TimeQuality.UNKNOWN:
+            self._last = max(self._last, Stamp(now_ms, 0))
+        return Pen(self.identity.sign, now_ms, quality)
+
+    def _quality(self) -> TimeQuality:
+        return quality_of(self._clock.now_ms(), self._last)
+
+    async def _facts(self) -> Facts:
+        await self._measure_room()
+        hub, addresses = self.preferences.current.hub, self.addresses()
+        banners = []
+        if self.preferences.current.board.posting == "paused":
+            banners.append(Banner.PAUSED)
+        if self._free[0] < NOTICES.of(self._free[1]) or self.database.failed is not None:
+            banners.append(Banner.DISK_FULL)
+        if self._quality() is TimeQuality.UNKNOWN:
+            banners.append(Banner.TIME_UNCERTAIN)
+        return Facts(
+            name=self.name,
+            colour=hub.house_colour,
+            address=addresses[0],
+            other_addresses=tuple(addresses[1:3]),
+            caretaker=hub.caretaker,
+            banners=tuple(banners),
+            language=hub.language,
+        )
+
+    async def _measure_room(self) -> None:
+        now = self._clock.monotonic()
+        if now - self._free_at >= ROOM_AGE_S:
+            self._free_at = now
+            self._free = await asyncio.to_thread(lambda: (self.blobs.free_bytes(), self.blobs.size_bytes()))
+
+    def _introduction(self) -> Introduction:
+        hub, board = self.preferences.current.hub, self.preferences.current.board
+        agreed = datetime.fromisoformat(board.rules_date).replace(hour=12, tzinfo=UTC)
+        return Introduction(
+            rules=board.rules,
+            rules_version=board.rules_version,
+            rules_ms=int(agreed.timestamp() * 1000),
+            opening=hub.opening,
+            contact=hub.contact,
+            controller=hub.controller,
+        )
+
+    def _standing(self) -> Standing:
+        return Standing(
+            name=self.name,
+            hub=self.identity.public_id(),
+            version=__version__,
+            addresses=tuple(self.addresses()),
+            posting=self.preferences.current.board.posting,
+            started_ms=self._started_ms,
+            free_bytes=self._free[0],
+        )
+
+    def _is_well(self) -> bool:
+        return self.database.failed is None and self.blobs.failed is None
+
+    def _forget(self) -> None:
+        self._site.something_was_written()
+
+    # --- network ----------------------------------------------------------------------------------
+
+    async def _look_around(self) -> None:
+        found = await interface_addresses()
+        self._known_addresses = frozenset(each.ip for each in found)
+        self._announcement = Announcement(addresses=printed_addresses(found))
+        self._learn_hosts()
+
+    def _announced(self, announcement: Announcement) -> None:
+        self._announcement = announcement
+        self._learn_hosts()
+        self._site.something_was_written()
+
+    def _learn_hosts(self) -> None:
+        own = (host_name(host_labels(self.name)[0]), host_name(sure_label(self.identity.hub)))
+        self._hosts = frozenset(
+            host.lower().removesuffix(".")
+            for host in (
+                "localhost",
+                "127.0.0.1",
+                "::1",
+                "hub.home.arpa",
+                *own,
+                *self._announcement.names,
+                *self._announcement.addresses,
+                *self._known_addresses,
+                *self._settings.web.hosts,
+            )
+        )
+
+    # --- jobs -------------------------------------------------------------------------------------
+
+    async def _end_after_failure(self) -> None:
+        await self._failed.wait()
+        _log.critical("writing failed; reading goes on for a minute, then the hub starts again")
+        await asyncio.sleep(AFTER_FAILURE_S)
+        raise Fatal(75, "the disk reported an error")
+
+    async def _feed_watchdog(self) -> None:
+        seconds = systemd.watchdog_seconds() or 30.0
+        while True:
+            await self.database.maintain(_touch)
+            systemd.notify("WATCHDOG=1")
+            await asyncio.sleep(seconds / 3)
+
+
+def _touch(connection: sqlite3.Connection) -> None:
+    """Show that a transaction can begin; writes nothing."""
+    connection.execute("BEGIN IMMEDIATE")
+    connection.execute("ROLLBACK")
+
+
+def _bind(listen: str, port: int) -> socket.socket:
+    """A TCP socket on ``listen`` (empty: every IPv4 and IPv6 address of the machine). Blocking."""
+    if listen:
+        family = socket.AF_INET6 if ":" in listen else socket.AF_INET
+        bound = socket.socket(family, socket.SOCK_STREAM)
+    elif socket.has_dualstack_ipv6():
+        bound = socket.socket(socket.AF_INET6, socket.SOCK_STREAM)
+        bound.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_V6ONLY, 0)
+        listen = "::"
+    else:
+        bound = socket.socket(socket.AF_INET, socket.SOCK_STREAM)
+        listen = "0.0.0.0"  # noqa: S104 - residents come from the local network
+    try:
+        bound.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        bound.bind((listen, port))
+    except OSError as error:
+        bound.close()
+        raise PortTaken(port=port, reason=error.strerror or "") from error
+    return bound
+
+
+class PortTaken(HubError):
+    """The port cannot be listened on."""
+
+    code = "port-taken"
+    status = 503
+    template = N_(
+        "The hub cannot listen on port {port} ({reason}). Nothing was changed. Choose another with --port."
+    )

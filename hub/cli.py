@@ -1,0 +1,417 @@
+"""The command ``hub``: the program itself, and everything a caretaker can ask of it.
+
+Commands find their hub by ``--data`` or ``HUB_DATA``; all but ``run`` talk to it over its local
+socket, whose permissions are the login. ``check`` and ``rebuild`` also work on a hub that is stopped.
+"""
+
+from __future__ import annotations
+
+import argparse
+import asyncio
+import contextlib
+import os
+import signal
+import sys
+from collections.abc import Callable, Sequence
+from datetime import datetime
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import msgspec
+
+from hub import __version__
+from hub.api.client import Client, HubAway, ProblemAnswer
+from hub.api.schema import Decision, ItemOut
+from hub.domain.errors import HubError
+from hub.runtime.system_clock import SystemClock
+
+if TYPE_CHECKING:
+    from hub.app import Hub
+
+SOCKET = Path("run", "admin.sock")
+_HOUR_MS, _DAY_MS = 3_600_000, 86_400_000
+_FOR_DAYS = 7
+_WHERE = ("waiting", "board", "hidden", "gone", "all")
+
+EXIT_OK, EXIT_REFUSED, EXIT_AWAY, EXIT_FOUND = 0, 1, 3, 4
+"""Exit codes: done; the hub said no; no hub answers; a check found something (2 is argparse's)."""
+
+
+def main(argv: Sequence[str] | None = None) -> None:
+    """Run a command and exit with its code."""
+    arguments = _parser().parse_args(argv)
+    if arguments.data is None:
+        print("hub: name the data folder with --data DIR or HUB_DATA.", file=sys.stderr)
+        sys.exit(2)
+    try:
+        sys.exit(arguments.command(arguments))
+    except ProblemAnswer as answer:
+        print(f"hub: {answer.problem.detail}", file=sys.stderr)
+        sys.exit(EXIT_REFUSED)
+    except HubError as error:
+        print(f"hub: {error}", file=sys.stderr)
+        sys.exit(EXIT_REFUSED)
+    except HubAway:
+        print(
+            f"hub: no hub answers in {arguments.data}. Nothing was changed. Start it with: hub run --data DIR",
+            file=sys.stderr,
+        )
+        sys.exit(EXIT_AWAY)
+    except PermissionError:
+        print("hub: you may not use this hub's socket. Nothing was changed.", file=sys.stderr)
+        sys.exit(EXIT_REFUSED)
+    except (BrokenPipeError, KeyboardInterrupt):
+        sys.exit(130)
+
+
+# --- running --------------------------------------------------------------------------------------
+
+
+def _run(arguments: argparse.Namespace) -> int:
+    from hub.runtime import logs
+    from hub.runtime.supervise import Fatal
+
+    logs.set_up(os.environ.get("HUB_LOG", "info"))
+    given = {"web.port": arguments.port, "hub.name": arguments.name, "web.listen": arguments.listen}
+    flags = {key: str(value) for key, value in given.items() if value is not None}
+    try:
+        asyncio.run(_serve(arguments.data, flags))
+    except Fatal as fatal:
+        return fatal.status
+    return EXIT_OK
+
+
+async def _serve(data: Path, flags: dict[str, str]) -> None:
+    from hub.app import Hub
+
+    hub = await Hub.open(data, environ=os.environ, flags=flags)
+    try:
+        await hub.start()
+    except BaseException:
+        await hub.close()
+        raise
+    _greet(hub)
+    serving = asyncio.ensure_future(hub.serve())
+    loop = asyncio.get_running_loop()
+    for number in (signal.SIGTERM, signal.SIGINT):
+        loop.add_signal_handler(number, serving.cancel)
+    with contextlib.suppress(asyncio.CancelledError):
+        await serving
+
+
+def _greet(hub: Hub) -> None:
+    """Print where to open the hub: every address, and a QR code of the best one."""
+    addresses = hub.addresses()
+    print(f"{hub.name} is running. Open it on this network:")
+    for address in [*hub.expected_names(), *addresses]:
+        print(f"  {address}/")
+    if sys.stdout.isatty():
+        import segno
+
+        segno.make(f"{addresses[0]}/", micro=False).terminal(compact=True, border=2)
+    print("Stop it with Ctrl+C.", flush=True)
+
+
+# --- looking --------------------------------------------------------------------------------------
+
+
+def _status(arguments: argparse.Namespace) -> int:
+    status = _client(arguments).status()
+    if arguments.json:
+        return _json(status)
+    print(f"{status.state:<5} {status.name}, version {status.version}")
+    for line in status.lines:
+        print(f"{line.state:<5} {line.sentence}{f' -> {line.remedy}' if line.remedy else ''}")
+    print(f"      {status.notices} notices, {status.replies} replies; posting is {status.posting}.")
+    for address in status.addresses:
+        print(f"      {address}/")
+    return EXIT_OK if status.state != "STOP" else EXIT_FOUND
+
+
+def _notices_list(arguments: argparse.Namespace) -> int:
+    items = _client(arguments).notices(arguments.where)
+    if arguments.json:
+        return _json(items)
+    for item in items:
+        flags = "".join((" pinned" if item.pinned else "", " urgent" if item.urgent else ""))
+        print(f"{item.id}  {_time(item.posted_ms)}  {item.state:<9} {item.title or item.text[:60]!r}{flags}")
+    if not items:
+        print("Nothing here.")
+    return EXIT_OK
+
+
+def _notices_show(arguments: argparse.Namespace) -> int:
+    item = _client(arguments).item(arguments.id)
+    if arguments.json:
+        return _json(item)
+    _print_item(item)
+    return EXIT_OK
+
+
+def _reports_list(arguments: argparse.Namespace) -> int:
+    reports = _client(arguments).reports(decided=arguments.decided)
+    if arguments.json:
+        return _json(reports)
+    for report in reports:
+        state = report.outcome or ("hidden until decided" if report.item.state == "hidden" else "open")
+        print(f"{report.reference}  {_time(report.at_ms)}  {report.reason:<9} {state}  on {report.item.id}")
+        if report.words:
+            print(f"    “{report.words}”")
+        print(f"    {report.item.of}: {report.item.title or report.item.text[:70]!r}")
+    if not reports:
+        print("No reports.")
+    return EXIT_OK
+
+
+def _devices_list(arguments: argparse.Namespace) -> int:
+    devices = _client(arguments).devices()
+    if arguments.json:
+        return _json(devices)
+    for device in devices:
+        words = [f"since {device.since}", f"{device.shown} notices"]
+        words += ["trusted"] if device.trusted else []
+        words += [f"paused until {_time(device.paused_until_ms)}"] if device.paused_until_ms else []
+        words += [f"banned until {_time(device.banned_until_ms)}"] if device.banned_until_ms else []
+        print(f"{device.mark:<24} {', '.join(words)}")
+    if not devices:
+        print("No device has written anything yet.")
+    return EXIT_OK
+
+
+def _settings_show(arguments: argparse.Namespace) -> int:
+    settings = _client(arguments).settings()
+    if arguments.json:
+        return _json(settings)
+    for line in settings:
+        if arguments.key and not line.key.startswith(arguments.key):
+            continue
+        note = "" if line.source == "default" else f"  ({line.source})"
+        print(f"{line.key} = {line.value}{note}")
+        print(f"    {line.sentence}{'' if line.live else ' Read at the start, from hub.toml.'}")
+    return EXIT_OK
+
+
+def _ledger(arguments: argparse.Namespace) -> int:
+    entries = _client(arguments).ledger(arguments.before)
+    if arguments.json:
+        return _json(entries)
+    for entry in entries:
+        outcome = f" ({entry.outcome})" if entry.outcome else ""
+        act = f"{entry.act} {entry.subject}{outcome}, by {entry.role}: {entry.rule}"
+        print(f"{entry.number:>5}  {_time(entry.at_ms)}  {act}  [{entry.digest[:12]}]")
+    if not entries:
+        print("Nothing has been decided yet.")
+    return EXIT_OK
+
+
+# --- deciding -------------------------------------------------------------------------------------
+
+
+def _act(arguments: argparse.Namespace) -> int:
+    until_ms = _until(arguments) if arguments.verb in ("pin", "urgent") else 0
+    decision = Decision(rule=getattr(arguments, "rule", "") or "", until_ms=until_ms)
+    return _done(arguments, _client(arguments).act(arguments.id, arguments.verb, decision))
+
+
+def _decide(arguments: argparse.Namespace) -> int:
+    decision = Decision(outcome=arguments.outcome, rule=arguments.rule, answer=arguments.answer or "")
+    return _done(arguments, _client(arguments).decide(arguments.reference, decision))
+
+
+def _device(arguments: argparse.Namespace) -> int:
+    until_ms = 0 if arguments.verb == "lift" else _until(arguments)
+    verb = "pause" if arguments.verb == "lift" else arguments.verb
+    decision = Decision(rule=arguments.rule, until_ms=until_ms)
+    return _done(arguments, _client(arguments).device(arguments.mark, verb, decision))
+
+
+def _trust(arguments: argparse.Namespace) -> int:
+    decision = Decision(yes=not arguments.no)
+    return _done(arguments, _client(arguments).device(arguments.mark, "trust", decision))
+
+
+def _settings_set(arguments: argparse.Namespace) -> int:
+    return _done(arguments, _client(arguments).change_setting(arguments.key, arguments.value))
+
+
+# --- upkeep ---------------------------------------------------------------------------------------
+
+
+def _check(arguments: argparse.Namespace) -> int:
+    try:
+        result = _client(arguments).check()
+        found = [(item.what, item.sentence) for item in result.findings]
+        counted = result.counted
+    except HubAway:
+        offline = asyncio.run(_offline(arguments.data, lambda hub: hub.upkeep.check()))
+        found = [(item.what, item.sentence) for item in offline.findings]
+        counted = offline.counted
+    if arguments.json:
+        return _json({"findings": found, "counted": counted}, EXIT_FOUND if found else EXIT_OK)
+    for what, sentence in found:
+        print(f"STOP  {what}: {sentence}")
+    print(f"{'OK' if not found else 'LOOK'}    Looked at {counted}.")
+    return EXIT_FOUND if found else EXIT_OK
+
+
+def _rebuild(arguments: argparse.Namespace) -> int:
+    try:
+        return _done(arguments, _client(arguments).rebuild())
+    except HubAway:
+        count = asyncio.run(_offline(arguments.data, lambda hub: hub.upkeep.rebuild()))
+        print(f"{count} notices and replies were made again from the log.")
+        return EXIT_OK
+
+
+async def _offline(data: Path, work: Callable[[Hub], Any]) -> Any:
+    """Do ``work`` on a hub that is not running."""
+    from hub.app import Hub
+
+    if not (data / "hub.db").exists():
+        raise HubAway
+    hub = await Hub.open(data, environ=os.environ)
+    try:
+        return await work(hub)
+    finally:
+        await hub.close()
+
+
+# --- inside ---------------------------------------------------------------------------------------
+
+
+def _client(arguments: argparse.Namespace) -> Client:
+    return Client(arguments.data / SOCKET)
+
+
+def _done(arguments: argparse.Namespace, done: Any) -> int:
+    if arguments.json:
+        return _json(done)
+    print(done.sentence)
+    return EXIT_OK
+
+
+def _json(value: Any, status: int = EXIT_OK) -> int:
+    print(msgspec.json.format(msgspec.json.encode(value), indent=2).decode())
+    return status
+
+
+def _until(arguments: argparse.Namespace) -> int:
+    if getattr(arguments, "off", False):
+        return 0
+    now_ms = SystemClock().now_ms()
+    if arguments.hours is not None:
+        return now_ms + int(arguments.hours * _HOUR_MS)
+    return now_ms + int((_FOR_DAYS if arguments.days is None else arguments.days) * _DAY_MS)
+
+
+def _time(ms: int) -> str:
+    """Local time, to the minute."""
+    return datetime.fromtimestamp(ms / 1000).astimezone().strftime("%Y-%m-%d %H:%M")
+
+
+def _print_item(item: ItemOut) -> None:
+    print(f"{item.id}  {item.of}, {item.state}{f' ({item.hidden_by})' if item.hidden_by else ''}")
+    print(f"from {_time(item.posted_ms)}" + (f" to {_time(item.expires_ms)}" if item.expires_ms else ""))
+    about = [item.kind, item.language, item.scope, item.name, item.contact]
+    print(", ".join(part for part in about if part))
+    print(f"{item.pictures} pictures, {item.replies} replies, {item.reports} open reports")
+    if item.device:
+        print(f"written by the device {item.device}")
+    if item.title:
+        print(f"\n{item.title}")
+    print(f"\n{item.text}")
+    if item.waiting_change:
+        print(f"\n--- a change waits for approval ---\n{item.waiting_change}")
+
+
+def _parser() -> argparse.ArgumentParser:
+    data = os.environ.get("HUB_DATA")
+    common = argparse.ArgumentParser(add_help=False)
+    common.add_argument(
+        "--data", type=Path, default=Path(data) if data else None, help="the hub's data folder (or HUB_DATA)"
+    )
+    plain = argparse.ArgumentParser(add_help=False, parents=[common])
+    plain.add_argument("--json", action="store_true", help="print JSON instead of lines")
+    ruled = argparse.ArgumentParser(add_help=False, parents=[plain])
+    ruled.add_argument("--rule", required=True, help="the house rule this follows: its number, or a sentence")
+    lasting = argparse.ArgumentParser(add_help=False)
+    lasting.add_argument("--days", type=float, help=f"for how many days (default {_FOR_DAYS})")
+    lasting.add_argument("--hours", type=float, help="for how many hours")
+
+    parser = argparse.ArgumentParser(prog="hub", description="A village hall's own noticeboard.")
+    parser.add_argument("--version", action="version", version=f"hub {__version__}")
+    commands = parser.add_subparsers(required=True, metavar="COMMAND")
+
+    def add(
+        place: Any, name: str, sentence: str, command: Callable[..., int], *parents: Any, **more: Any
+    ) -> Any:
+        made = place.add_parser(name, help=sentence, description=sentence, parents=parents or [plain])
+        made.set_defaults(command=command, **more)
+        return made
+
+    def group(name: str, sentence: str) -> Any:
+        made = commands.add_parser(name, help=sentence, description=sentence)
+        made.set_defaults(data=None)
+        return made.add_subparsers(required=True, metavar="ACTION")
+
+    run = add(commands, "run", "Run the hub.", _run, common)
+    run.add_argument("--port", type=int, help="port of the residents' pages (default 8080)")
+    run.add_argument("--name", help="what people call the hub")
+    run.add_argument("--listen", help="address to listen on (default: all of this machine)")
+    add(commands, "status", "Is everything all right?", _status)
+
+    notices = group("notices", "Look at notices and decide about them.")
+    listed = add(notices, "list", "List notices, newest first.", _notices_list)
+    listed.add_argument("where", nargs="?", choices=_WHERE, default="board", help="which ones (board)")
+    add(notices, "show", "Show one notice or reply.", _notices_show).add_argument("id")
+    for verb, sentence, parents in (
+        ("approve", "Put up what waits.", [plain]),
+        ("refuse", "Do not put up what waits; it is erased.", [ruled]),
+        ("hide", "Show it to nobody.", [ruled]),
+        ("restore", "Show a hidden one again.", [ruled]),
+        ("erase", "Erase it for good, pictures included.", [ruled]),
+        ("pin", "Pin it to the top of the board.", [plain, lasting]),
+        ("urgent", "Make it an official urgent notice.", [plain, lasting]),
+    ):
+        made = add(notices, verb, sentence, _act, *parents, verb=verb)
+        made.add_argument("id", help="the id in its address")
+        if verb in ("pin", "urgent"):
+            made.add_argument("--off", action="store_true", help="end it")
+
+    reports = group("reports", "What residents reported.")
+    add(reports, "list", "List reports.", _reports_list).add_argument(
+        "--decided", action="store_true", help="the decided ones"
+    )
+    decide = add(reports, "decide", "Decide all reports of an item.", _decide, ruled)
+    decide.add_argument("reference")
+    decide.add_argument("outcome", choices=("hide", "keep", "erase"))
+    decide.add_argument("--answer", help="a sentence for those who reported")
+
+    devices = group("devices", "Phones and computers that wrote something.")
+    add(devices, "list", "List them by their two words.", _devices_list)
+    for verb, sentence, parents in (
+        ("pause", "Let it write nothing for a while.", [ruled, lasting]),
+        ("ban", "Let it neither write nor change anything.", [ruled, lasting]),
+        ("lift", "End a pause or ban.", [ruled]),
+    ):
+        add(devices, verb, sentence, _device, *parents, verb=verb).add_argument("mark")
+    trust = add(devices, "trust", "Let one serious report of it hide an item at once.", _trust)
+    trust.add_argument("mark")
+    trust.add_argument("--no", action="store_true", help="no longer")
+
+    settings = group("settings", "How the hub is set up.")
+    add(settings, "show", "Show settings.", _settings_show).add_argument("key", nargs="?")
+    change = add(settings, "set", "Change a setting while the hub runs.", _settings_set)
+    change.add_argument("key")
+    change.add_argument("value")
+
+    add(commands, "ledger", "The public decision ledger, newest first.", _ledger).add_argument(
+        "--before", type=int, help="below this number"
+    )
+    add(commands, "check", "Verify everything the hub keeps.", _check)
+    add(commands, "rebuild", "Make every list and index again from the log.", _rebuild)
+    return parser
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,1 @@
+"""How a hub is found on its local network: the only place that speaks mDNS."""

@@ -1,0 +1,1 @@
+"""The machine beneath the hub: clocks, files that are there whole, logs, tasks that keep running."""

@@ -1,0 +1,477 @@
+"""What caretakers do: approve, hide, restore, erase, mark, decide reports, pause devices, change settings.
+
+Every act that changes what residents can see or do leaves one line in the public ledger (role and
+rule only) and one in the private audit log (the local user who asked).
+"""
+
+from __future__ import annotations
+
+import sqlite3
+from collections.abc import Callable
+from dataclasses import dataclass
+
+from hub.domain.errors import NotFound, Refused
+from hub.domain.ids import ObjectId, parse_public, public_form
+from hub.domain.ledger import Act, LedgerEntry, Role
+from hub.domain.notices import Notice, Reply, State
+from hub.domain.policy import DAY_MS
+from hub.domain.records import NoticeBody, ReplyBody, read_notice_body, read_reply_body
+from hub.services.erasure import Eraser
+from hub.services.noticeboard import (
+    normal_reference,
+    publish_notice,
+    publish_reply,
+    retract,
+    write_notice,
+    write_reply,
+)
+from hub.storage import authors, decisions, moderation, notices
+from hub.storage.database import Database
+from hub.storage.journal import Pen
+from hub.words import N_
+
+MAX_PINS = 3
+
+
+class TooManyPins(Refused):
+    """Three notices are pinned already."""
+
+    code = "too-many-pins"
+    status = 409
+    template = N_("Three notices are pinned already. Unpin one of them first.")
+
+
+class NameTheRule(Refused):
+    """A decision without a rule."""
+
+    code = "name-the-rule"
+    status = 422
+    template = N_("Name the house rule this follows, by its number (1 to {rules}) or in your own words.")
+
+
+class NothingHeld(Refused):
+    """The item does not wait for anybody."""
+
+    code = "nothing-held"
+    status = 409
+    template = N_("This does not wait for approval. Nothing was changed.")
+
+
+class AlreadyErased(Refused):
+    """What was erased cannot come back."""
+
+    code = "already-erased"
+    status = 410
+    template = N_("This has been erased and cannot be brought back.")
+
+
+class AmbiguousItem(Refused):
+    """More than one item begins with what was typed."""
+
+    code = "ambiguous-item"
+    status = 409
+    template = N_("More than one item begins like that. Type more of its id.")
+
+
+@dataclass(frozen=True, slots=True)
+class Item:
+    """A notice or reply as a caretaker sees it, hidden or not; ``held`` if a version waits."""
+
+    of: str
+    obj: ObjectId
+    public_id: str
+    notice: Notice | None
+    reply: Reply | None
+    state: State
+    hide: moderation.Hide | None
+    held: moderation.Held | None
+    reports: tuple[moderation.Report, ...]
+    device: str
+
+
+@dataclass(frozen=True, slots=True)
+class Counts:
+    """How much there is of everything, for the status."""
+
+    notices: int
+    replies: int
+    waiting: int
+    reports: int
+    hidden: int
+    records: int
+    devices: int
+
+
+class Caretaking:
+    """The caretakers' acts. ``actor`` is the local user's name, for the private audit log only."""
+
+    def __init__(
+        self,
+        database: Database,
+        eraser: Eraser,
+        pen: Callable[[], Pen],
+        chance: Callable[[int], bytes],
+        rules: Callable[[], tuple[str, ...]],
+    ) -> None:
+        self._database = database
+        self._eraser = eraser
+        self._pen = pen
+        self._chance = chance
+        self._rules = rules
+
+    # --- looking ----------------------------------------------------------------------------------
+
+    async def notices(self, where: str) -> list[Notice]:
+        """Notices, newest first: ``where`` is all, board, hidden or gone."""
+        now = self._pen().now_ms
+        return await self._database.read_with(lambda connection: notices.every(connection, now, where=where))
+
+    async def waiting(self) -> list[Item]:
+        """What waits for approval, the oldest first."""
+
+        def read(connection: sqlite3.Connection) -> list[Item]:
+            return [self._item(connection, held.obj, held) for held in moderation.all_held(connection)]
+
+        return await self._database.read_with(read)
+
+    async def item(self, name: str) -> Item:
+        """The notice, reply or waiting item whose public id is or begins with ``name``."""
+        return await self._database.read_with(
+            lambda connection: self._item(connection, self._find(connection, name))
+        )
+
+    async def reports(self, *, decided: bool = False) -> list[tuple[moderation.Report, Item]]:
+        """Open reports, the oldest first; or the latest decided ones."""
+
+        def read(connection: sqlite3.Connection) -> list[tuple[moderation.Report, Item]]:
+            found = (
+                moderation.decided_reports(connection, 100)
+                if decided
+                else moderation.open_reports(connection)
+            )
+            return [(report, self._item(connection, report.obj)) for report in found]
+
+        return await self._database.read_with(read)
+
+    async def devices(self) -> list[authors.Device]:
+        """Devices that have written something."""
+        return await self._database.read_with(authors.devices)
+
+    async def ledger(self, before: int | None = None, limit: int = 50) -> list[LedgerEntry]:
+        """The public ledger, newest first."""
+        return await self._database.read_with(
+            lambda connection: decisions.lines(connection, before=before, limit=limit)
+        )
+
+    async def counts(self) -> Counts:
+        """How much there is of everything."""
+        now = self._pen().now_ms
+        [row] = await self._database.read(
+            "SELECT (SELECT count(*) FROM notice WHERE state = 0 AND exp_ms > ?1 AND NOT EXISTS"
+            " (SELECT 1 FROM hide WHERE hide.obj = notice.obj)),"
+            " (SELECT count(*) FROM reply WHERE state = 0), (SELECT count(*) FROM held),"
+            " (SELECT count(*) FROM report WHERE decided_ms IS NULL), (SELECT count(*) FROM hide),"
+            " (SELECT count(*) FROM record), (SELECT count(*) FROM device)",
+            (now,),
+        )
+        return Counts(*row)
+
+    # --- deciding about items ---------------------------------------------------------------------
+
+    async def approve(self, name: str, actor: str) -> str:
+        """Put up what waits; returns its public id. Raises `NothingHeld`."""
+        pen = self._pen()
+
+        def write(connection: sqlite3.Connection) -> str:
+            obj = self._find(connection, name)
+            held = moderation.held(connection, obj)
+            if held is None:
+                raise NothingHeld
+            if held.of == "notice":
+                self._approve_notice(connection, pen, held)
+            else:
+                self._approve_reply(connection, pen, held)
+            moderation.release(connection, obj)
+            decisions.note(connection, pen.now_ms, actor, "approve", public_form(obj))
+            return public_form(obj)
+
+        return await self._database.write(write)
+
+    async def refuse(self, name: str, rule: str, actor: str) -> None:
+        """Do not put up what waits: it is erased, and the ledger says by which rule."""
+        pen, sentence = self._pen(), self._rule(rule)
+
+        def write(connection: sqlite3.Connection) -> None:
+            obj = self._find(connection, name)
+            held = moderation.held(connection, obj)
+            if held is None:
+                raise NothingHeld
+            moderation.release(connection, obj)
+            if not held.changes:
+                authors.disown(connection, obj)
+            self._decided(connection, pen.now_ms, Act.REFUSE, sentence, held.of, actor, obj)
+
+        await self._database.write(write)
+        await self._eraser.wipe(())
+
+    async def hide(self, name: str, rule: str, actor: str) -> None:
+        """Show an item to nobody, from the next request on."""
+        pen, sentence = self._pen(), self._rule(rule)
+
+        def write(connection: sqlite3.Connection) -> None:
+            item = self._item(connection, self._find(connection, name))
+            self._hide(connection, item, pen.now_ms, sentence, actor)
+
+        await self._database.write(write)
+
+    async def restore(self, name: str, rule: str, actor: str) -> None:
+        """Show a hidden item again."""
+        pen, sentence = self._pen(), self._rule(rule)
+
+        def write(connection: sqlite3.Connection) -> None:
+            item = self._item(connection, self._find(connection, name))
+            self._unhide(connection, item, pen.now_ms, sentence, actor)
+
+        await self._database.write(write)
+
+    async def erase(self, name: str, rule: str, actor: str) -> None:
+        """Erase a notice or reply for good: body, pictures, search entries, from every file (decision 6)."""
+        pen, sentence = self._pen(), self._rule(rule)
+
+        def write(connection: sqlite3.Connection) -> list[str]:
+            item = self._item(connection, self._find(connection, name))
+            blobs = retract(connection, pen, item.obj)
+            moderation.decide_reports(connection, item.obj, pen.now_ms, "erased", sentence, "")
+            self._decided(connection, pen.now_ms, Act.ERASE, sentence, item.of, actor, item.obj)
+            return blobs
+
+        await self._eraser.wipe(await self._database.write(write))
+
+    async def pin(self, name: str, until_ms: int, actor: str) -> None:
+        """Pin a notice to the top until a time (0 unpins); at most three at once."""
+        pen = self._pen()
+
+        def write(connection: sqlite3.Connection) -> None:
+            item = self._item(connection, self._find(connection, name))
+            if item.notice is None:
+                raise NotFound
+            if until_ms and not item.notice.pinned and moderation.pinned(connection, pen.now_ms) >= MAX_PINS:
+                raise TooManyPins
+            moderation.mark(connection, item.obj, pinned_until_ms=until_ms)
+            act = "pin" if until_ms else "unpin"
+            decisions.note(connection, pen.now_ms, actor, act, item.public_id)
+
+        await self._database.write(write)
+
+    async def urgent(self, name: str, until_ms: int, actor: str) -> None:
+        """Make a notice an official urgent one until a time (0 ends it): it leads the board, and
+        reports alone can not hide it."""
+        pen = self._pen()
+
+        def write(connection: sqlite3.Connection) -> None:
+            item = self._item(connection, self._find(connection, name))
+            if item.notice is None:
+                raise NotFound
+            moderation.mark(connection, item.obj, official_until_ms=until_ms)
+            act = "urgent" if until_ms else "not-urgent"
+            decisions.note(connection, pen.now_ms, actor, act, item.public_id)
+
+        await self._database.write(write)
+
+    # --- deciding reports -------------------------------------------------------------------------
+
+    async def decide(self, reference: str, outcome: str, rule: str, answer: str, actor: str) -> str:
+        """Decide every open report of the item that ``reference`` is about.
+
+        ``outcome`` is hide, keep or erase; ``answer`` is a sentence for those who reported. Keeping
+        shows again what reports had hidden. Returns the item's public id.
+        """
+        pen, sentence = self._pen(), self._rule(rule)
+
+        def write(connection: sqlite3.Connection) -> tuple[str, list[str]]:
+            report = moderation.report(connection, normal_reference(reference))
+            if report is None:
+                raise NotFound
+            item = self._item(connection, report.obj)
+            blobs: list[str] = []
+            if outcome == "hide":
+                self._hide(connection, item, pen.now_ms, sentence, actor)
+            elif outcome == "erase":
+                blobs = retract(connection, pen, item.obj)
+                self._decided(connection, pen.now_ms, Act.ERASE, sentence, item.of, actor, item.obj)
+            elif item.hide is not None:
+                self._unhide(connection, item, pen.now_ms, sentence, actor)
+            else:
+                self._decided(connection, pen.now_ms, Act.KEEP, sentence, item.of, actor, item.obj)
+            word = {"hide": "hidden", "erase": "erased"}.get(outcome, "kept")
+            moderation.decide_reports(connection, item.obj, pen.now_ms, word, sentence, answer[:500])
+            return item.public_id, blobs
+
+        public_id, blobs = await self._database.write(write)
+        if outcome == "erase":
+            await self._eraser.wipe(blobs)
+        return public_id
+
+    # --- devices ----------------------------------------------------------------------------------
+
+    async def pause_device(self, mark: str, until_ms: int, rule: str, actor: str) -> None:
+        """Let a device write nothing until a time; 0 lifts the pause and a ban."""
+        await self._restrain(mark, Act.PAUSE if until_ms else Act.LIFT, until_ms, rule, actor)
+
+    async def ban_device(self, mark: str, until_ms: int, rule: str, actor: str) -> None:
+        """Let a device write nothing until a time, nor change what it wrote."""
+        await self._restrain(mark, Act.BAN, until_ms, rule, actor)
+
+    async def trust_device(self, mark: str, trusted: bool, actor: str) -> None:
+        """Let one severe report by this device hide an item until a caretaker has looked (J11)."""
+        pen = self._pen()
+
+        def write(connection: sqlite3.Connection) -> None:
+            device = self._device(connection, mark)
+            authors.set_device(connection, device.hash, trusted=trusted)
+            decisions.note(connection, pen.now_ms, actor, "trust" if trusted else "distrust", device.mark)
+
+        await self._database.write(write)
+
+    async def _restrain(self, mark: str, act: Act, until_ms: int, rule: str, actor: str) -> None:
+        pen, sentence = self._pen(), self._rule(rule)
+
+        def write(connection: sqlite3.Connection) -> None:
+            device = self._device(connection, mark)
+            if act is Act.BAN:
+                authors.set_device(connection, device.hash, banned_until_ms=until_ms)
+            elif act is Act.PAUSE:
+                authors.set_device(connection, device.hash, paused_until_ms=until_ms)
+            else:
+                authors.set_device(connection, device.hash, paused_until_ms=0, banned_until_ms=0)
+            days = -(-(until_ms - pen.now_ms) // DAY_MS) if until_ms else 0
+            outcome = f"{days} days" if days else ""
+            decisions.decide(connection, pen.now_ms, act, sentence, Role.CARETAKER, "device", outcome)
+            decisions.note(connection, pen.now_ms, actor, str(act), device.mark)
+
+        await self._database.write(write)
+
+    # --- settings ---------------------------------------------------------------------------------
+
+    async def change_setting(self, key: str, value: str, public_value: str, actor: str) -> None:
+        """Note a changed setting (already checked); the ledger says what it is now."""
+        now = self._pen().now_ms
+
+        def write(connection: sqlite3.Connection) -> None:
+            decisions.change_setting(connection, key, value, now)
+            decisions.decide(connection, now, Act.SETTING, key, Role.CARETAKER, "setting", public_value[:120])
+            decisions.note(connection, now, actor, "setting", key)
+
+        await self._database.write(write)
+
+    # --- inside -----------------------------------------------------------------------------------
+
+    def _rule(self, rule: str) -> str:
+        """The sentence for the ledger: the numbered house rule, or the caretaker's own words."""
+        rules, rule = self._rules(), " ".join(rule.split())
+        if rule.isdecimal():
+            if not 1 <= int(rule) <= len(rules):
+                raise NameTheRule(rules=len(rules))
+            return rules[int(rule) - 1]
+        if not rule:
+            raise NameTheRule(rules=len(rules))
+        return rule[:200]
+
+    def _find(self, connection: sqlite3.Connection, name: str) -> ObjectId:
+        canonical = parse_public(name.strip())
+        if canonical is not None:
+            now = self._pen().now_ms
+            notice = notices.by_public_id(connection, now, canonical)
+            if notice is not None:
+                return notice.obj
+            answer = notices.reply_by_public_id(connection, canonical)
+            if answer is not None:
+                return answer.reply.obj
+        waiting = [
+            held.obj
+            for held in moderation.all_held(connection)
+            if canonical and public_form(held.obj, 26).startswith(canonical)
+        ]
+        if len(waiting) > 1:
+            raise AmbiguousItem
+        if not waiting:
+            raise NotFound
+        return waiting[0]
+
+    def _item(
+        self, connection: sqlite3.Connection, obj: ObjectId, held: moderation.Held | None = None
+    ) -> Item:
+        held = held or moderation.held(connection, obj)
+        now = self._pen().now_ms
+        notice = notices.by_object(connection, now, obj)
+        answer = notices.reply_by_object(connection, obj) if notice is None else None
+        owner = authors.owner(connection, obj)
+        device = authors.device(connection, owner.device) if owner and owner.device else None
+        state = notice.state if notice else answer.state if answer else State.LIVE
+        of = "notice" if notice else "reply" if answer else held.of if held else "notice"
+        public_id = notice.public_id if notice else answer.reply.public_id if answer else public_form(obj)
+        return Item(
+            of=of,
+            obj=obj,
+            public_id=public_id,
+            notice=notice,
+            reply=answer.reply if answer else None,
+            state=state,
+            hide=moderation.hidden(connection, obj),
+            held=held,
+            reports=tuple(moderation.reports_of(connection, obj)),
+            device=device.mark if device else "",
+        )
+
+    def _hide(self, connection: sqlite3.Connection, item: Item, now: int, sentence: str, actor: str) -> None:
+        answer = notices.reply_by_object(connection, item.obj) if item.of == "reply" else None
+        thread = answer.notice if answer else None
+        moderation.hide(connection, item.obj, thread, now, sentence, by_reports=False)
+        self._decided(connection, now, Act.HIDE, sentence, item.of, actor, item.obj)
+
+    def _unhide(
+        self, connection: sqlite3.Connection, item: Item, now: int, sentence: str, actor: str
+    ) -> None:
+        if item.state is State.ERASED:
+            raise AlreadyErased
+        moderation.unhide(connection, item.obj)
+        self._decided(connection, now, Act.RESTORE, sentence, item.of, actor, item.obj)
+
+    def _decided(
+        self,
+        connection: sqlite3.Connection,
+        now: int,
+        act: Act,
+        sentence: str,
+        of: str,
+        actor: str,
+        obj: ObjectId,
+    ) -> None:
+        decisions.decide(connection, now, act, sentence, Role.CARETAKER, of)
+        decisions.note(connection, now, actor, str(act), public_form(obj))
+
+    def _approve_notice(self, connection: sqlite3.Connection, pen: Pen, held: moderation.Held) -> None:
+        body = read_notice_body(held.body, held.scope, held.exp_ms)
+        if held.changes:
+            changed = NoticeBody(body.draft, body.posted_ms, body.edited_ms)
+            write_notice(connection, pen, held.obj, changed, self._chance(16))
+            return
+        publish_notice(connection, pen, held.obj, body.draft, self._chance(16))
+        owner = authors.owner(connection, held.obj)
+        authors.count_shown(connection, owner.device if owner else None)
+
+    def _approve_reply(self, connection: sqlite3.Connection, pen: Pen, held: moderation.Held) -> None:
+        notice = notices.by_object(connection, pen.now_ms, held.notice) if held.notice else None
+        if notice is None or notice.state is not State.LIVE:
+            raise AlreadyErased
+        body: ReplyBody = read_reply_body(held.body)
+        if held.changes:
+            write_reply(connection, pen, held.obj, body, notice, self._chance(16))
+        else:
+            publish_reply(connection, pen, held.obj, body.draft, notice, self._chance(16))
+
+    def _device(self, connection: sqlite3.Connection, mark: str) -> authors.Device:
+        device = authors.device_by_mark(connection, mark.strip().lower().replace(" ", "-"))
+        if device is None:
+            raise NotFound
+        return device

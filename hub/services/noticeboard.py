@@ -1,0 +1,879 @@
+"""What residents do with notices: put up, answer, change, take down, put back, extend, report.
+
+One verb, one transaction. Reading functions return what anybody may see; who is asking matters only
+where something is theirs.
+"""
+
+from __future__ import annotations
+
+import sqlite3
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
+from datetime import datetime, tzinfo
+
+from hub.domain import cbor
+from hub.domain.errors import NotFound, Refused
+from hub.domain.ids import HubId, ObjectId, base32, canonical_letters, public_form
+from hub.domain.ledger import Act, Role
+from hub.domain.notices import Kind, Notice, NoticeDraft, Picture, Reply, ReplyDraft, State
+from hub.domain.policy import (
+    DAY_MS,
+    MINUTE_MS,
+    RETRACT_MARGIN_MS,
+    BoardPolicy,
+    Complaint,
+    DevicePaused,
+    Gone,
+    NotYours,
+    Reason,
+    TooLate,
+    UrgentEnough,
+    Writer,
+    WrongPhrase,
+    must_be_held,
+    reports_hide,
+)
+from hub.domain.records import (
+    NoticeBody,
+    RecordType,
+    ReplyBody,
+    decode_notice,
+    encode_notice,
+    encode_reply,
+    read_notice_body,
+    read_picture,
+    read_reply_body,
+    write_picture,
+)
+from hub.domain.submission import FormRefused, Typed, check_notice, check_reply
+from hub.services.identity import Identity
+from hub.services.limits import Gate
+from hub.storage import authors, decisions, journal, moderation, notices, search
+from hub.storage.database import Database
+from hub.storage.decisions import Origin
+from hub.storage.journal import Pen
+from hub.storage.projections import refresh
+from hub.words import N_
+from hub.words.phrases import make_phrase, normalise
+
+
+class PictureGone(Refused):
+    """A picture of the form was erased meanwhile."""
+
+    code = "picture-gone"
+    status = 422
+    template = N_("A picture is no longer here. Choose it again; the rest of what you typed is kept.")
+
+
+@dataclass(frozen=True, slots=True)
+class Asker:
+    """Who is asking: the device cookie's value or None, the address for limits, the phrase if typed."""
+
+    cookie: str | None = None
+    address: str = ""
+    phrase: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class PutUp:
+    """What came of a form. ``phrase`` is given once; ``cookie`` is the device's from now on.
+
+    ``held`` says that a caretaker looks first; ``again`` that the same form was sent before, and
+    this is what it made then.
+    """
+
+    public_id: str
+    title: str
+    phrase: str
+    cookie: str
+    held: bool
+    again: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class Thread:
+    """A notice with what belongs on its page. ``held`` is the asker's own version that waits."""
+
+    notice: Notice
+    replies: tuple[Reply, ...]
+    mine: bool
+    my_replies: frozenset[ObjectId]
+    waiting: bool = False
+    waiting_replies: tuple[Reply, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class Reported:
+    """A report's reference, and whether the item is hidden now."""
+
+    reference: str
+    hidden: bool
+    cookie: str
+
+
+@dataclass(frozen=True, slots=True)
+class Match:
+    """A notice found: in its own words or not, and the texts of its replies in which it was found."""
+
+    notice: Notice
+    itself: bool
+    replies: tuple[str, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Results:
+    """A page of search results; ``older`` is where the next one begins."""
+
+    matches: tuple[Match, ...]
+    older: search.Place | None
+
+
+@dataclass(frozen=True, slots=True)
+class Kept:
+    """A picture of a refused form: ``token`` brings it back."""
+
+    token: str
+    picture: Picture
+
+
+class Noticeboard:
+    """The board of one hub."""
+
+    def __init__(
+        self,
+        database: Database,
+        identity: Identity,
+        gate: Gate,
+        pen: Callable[[], Pen],
+        chance: Callable[[int], bytes],
+        policy: Callable[[], BoardPolicy],
+        zone: tzinfo,
+        has_blob: Callable[[str], bool],
+        require_room: Callable[[], None],
+    ) -> None:
+        """``has_blob`` and ``require_room`` (raises `NoRoom`) look at the disk, in the writer's thread."""
+        self._database = database
+        self._identity = identity
+        self._gate = gate
+        self._pen = pen
+        self._chance = chance
+        self._policy = policy
+        self._zone = zone
+        self._has_blob = has_blob
+        self._require_room = require_room
+
+    # --- reading ----------------------------------------------------------------------------------
+
+    async def board(self, kind: Kind | None = None, before: int | None = None) -> notices.Board:
+        """One page of the board."""
+        now = self._now()
+        return await self._database.read_with(
+            lambda connection: notices.board(connection, now, kind=kind, before=before)
+        )
+
+    async def newest(self, limit: int) -> list[Notice]:
+        """The newest notices anybody may see."""
+        now = self._now()
+        return await self._database.read_with(lambda connection: notices.shown(connection, now, limit))
+
+    async def leading(self) -> list[Notice]:
+        """What is pinned or urgent now."""
+        now = self._now()
+        return await self._database.read_with(lambda connection: notices.first(connection, now))
+
+    async def next_change(self) -> int:
+        """When what is shown changes by itself next, in Unix ms."""
+        now = self._now()
+        return await self._database.read_with(lambda connection: notices.next_change(connection, now))
+
+    async def origins(self) -> dict[HubId, Origin]:
+        """The hubs whose notices stand here."""
+        return await self._database.read_with(decisions.origins)
+
+    async def search(self, query: str, before: search.Place | None, limit: int = 20) -> Results:
+        """Notices in which, or in one of whose replies, every word begins a word; newest first."""
+        now = self._now()
+
+        def read(connection: sqlite3.Connection) -> Results:
+            def visible(notice: ObjectId, obj: ObjectId) -> bool:
+                if moderation.hidden(connection, obj) is not None:
+                    return False
+                shown = notices.by_object(connection, now, notice)
+                return (
+                    shown is not None
+                    and shown.state is State.LIVE
+                    and shown.expires_ms > now
+                    and not shown.hidden
+                )
+
+            found = search.find(connection, query, limit=limit, before=before, visible=visible)
+            hits = []
+            for hit in found.hits:
+                notice = notices.by_object(connection, now, hit.notice)
+                if notice is None:
+                    continue
+                answers = [
+                    notices.reply_by_object(connection, obj) for obj in hit.documents if obj != hit.notice
+                ]
+                texts = tuple(answer.reply.text for answer in answers if answer is not None)
+                hits.append(Match(notice, notice.obj in hit.documents, texts))
+            return Results(tuple(hits), found.older)
+
+        return await self._database.read_with(read)
+
+    async def thread(self, name: str, cookie: str | None = None) -> Thread:
+        """The notice called ``name`` (canonical public id) in any state, with its replies.
+
+        What waits for a caretaker is found by its own device only; what is hidden, by nobody. Raises
+        `NotFound`.
+        """
+        now, device = self._now(), self._device_hash(cookie)
+
+        def read(connection: sqlite3.Connection) -> Thread:
+            notice = notices.by_public_id(connection, now, name)
+            if notice is None:
+                return self._held_thread(connection, name, device)
+            if notice.hidden:
+                raise NotFound
+            mine = frozenset(authors.objects_of_device(connection, device)) if device else frozenset()
+            waiting = tuple(
+                self._as_reply(connection, held)
+                for held in moderation.held_replies(connection, notice.obj)
+                if held.obj in mine and not held.changes
+            )
+            return Thread(
+                notice=notice,
+                replies=tuple(notices.replies(connection, notice.obj)),
+                mine=notice.obj in mine,
+                my_replies=mine,
+                waiting_replies=waiting,
+            )
+
+        return await self._database.read_with(read)
+
+    async def reply(self, name: str) -> tuple[Reply, Notice, State]:
+        """The reply called ``name`` and its notice; raises `NotFound` for what nobody may see."""
+        now = self._now()
+
+        def read(connection: sqlite3.Connection) -> tuple[Reply, Notice, State]:
+            answer = notices.reply_by_public_id(connection, name)
+            notice = notices.by_object(connection, now, answer.notice) if answer else None
+            if answer is None or notice is None or answer.reply.hidden or notice.hidden:
+                raise NotFound
+            return answer.reply, notice, answer.state
+
+        return await self._database.read_with(read)
+
+    async def owns(self, obj: ObjectId, asker: Asker) -> bool:
+        """Whether the asker's device or phrase shows that ``obj`` is theirs; a wrong phrase is just no."""
+        try:
+            await self._database.read_with(lambda connection: self._require_owner(connection, obj, asker))
+        except NotYours:
+            return False
+        return True
+
+    async def picture_is_shown(self, sha256: str) -> bool:
+        """Whether the blob belongs to something anybody may see."""
+        return await self._database.read_with(lambda connection: notices.picture_is_shown(connection, sha256))
+
+    # --- putting up and answering -----------------------------------------------------------------
+
+    async def put_up(
+        self, typed: Typed, pictures: Sequence[Picture], asker: Asker, form_key: str, fallback_lang: str
+    ) -> PutUp:
+        """Put up a notice, or hold it. The same ``form_key`` again returns what it made the first time.
+
+        Raises `FormRefused`, `PostingPaused`, `DevicePaused`, `TryLater`, `NoRoom`.
+        """
+        again = await self._sent_before(form_key, asker)
+        if again is not None:
+            return again
+        policy, now = self._policy(), self._now()
+        draft = self._check(typed, tuple(pictures), policy, now, fallback_lang)
+        cookie = self._admit(asker, policy)
+        obj = ObjectId(self._chance(16))
+        phrase = make_phrase(self._chance(5))
+
+        def write(connection: sqlite3.Connection) -> bool:
+            self._require_room()
+            device = self._meet(connection, cookie, now)
+            held = must_be_held(policy, _writer(device), now)
+            if draft.kind is Kind.URGENT and self._urgent_today(connection, now) >= policy.urgent_per_day:
+                raise UrgentEnough(seconds=3600)
+            self._require_pictures(draft)
+            self._own(connection, obj, device.hash, phrase, form_key)
+            if held:
+                body = encode_notice(NoticeBody(draft, now), self._chance(16))
+                moderation.hold(
+                    connection,
+                    moderation.Held(obj, None, "notice", body, draft.expires_ms, draft.scope, now, False),
+                )
+            else:
+                publish_notice(connection, self._pen(), obj, draft, self._chance(16))
+                authors.count_shown(connection, device.hash)
+            return held
+
+        held = await self._database.write(write)
+        return PutUp(public_form(obj), draft.title, phrase, cookie, held)
+
+    async def answer(self, name: str, typed: Typed, asker: Asker, form_key: str, fallback_lang: str) -> PutUp:
+        """Answer the notice called ``name``; otherwise as `put_up`, and raises `Gone`."""
+        again = await self._sent_before(form_key, asker)
+        if again is not None:
+            return again
+        policy, now = self._policy(), self._now()
+        draft = check_reply(typed, fallback_lang)
+        notice = (await self.thread(name)).notice
+        cookie = self._admit(asker, policy)
+        obj = ObjectId(self._chance(16))
+        phrase = make_phrase(self._chance(5))
+
+        def write(connection: sqlite3.Connection) -> bool:
+            self._require_room()
+            current = notices.by_object(connection, now, notice.obj)
+            if current is None or current.hidden:
+                raise NotFound
+            if current.state is not State.LIVE or current.expires_ms <= now:
+                raise Gone
+            device = self._meet(connection, cookie, now)
+            held = must_be_held(policy, _writer(device), now)
+            self._own(connection, obj, device.hash, phrase, form_key)
+            if held:
+                body = encode_reply(ReplyBody(draft, now), self._chance(16))
+                moderation.hold(
+                    connection,
+                    moderation.Held(
+                        obj, notice.obj, "reply", body, current.expires_ms, current.scope, now, False
+                    ),
+                )
+            else:
+                publish_reply(connection, self._pen(), obj, draft, current, self._chance(16))
+            return held
+
+        held = await self._database.write(write)
+        return PutUp(public_form(obj), notice.title, phrase, cookie, held)
+
+    # --- changing one's own -----------------------------------------------------------------------
+
+    async def change(
+        self, name: str, typed: Typed, pictures: Sequence[Picture], asker: Asker, fallback_lang: str
+    ) -> bool:
+        """Change one's own notice; True if the change waits for a caretaker.
+
+        Raises `NotFound`, `Gone`, `NotYours`, `FormRefused`, `PostingPaused`, `DevicePaused`, `TryLater`.
+        """
+        policy, now = self._policy(), self._now()
+        thread = await self.thread(name, asker.cookie)
+        notice = thread.notice
+        draft = self._check(typed, tuple(pictures), policy, now, fallback_lang)
+        if not typed.until.strip():
+            draft = replace(draft, expires_ms=notice.expires_ms)
+        self._slow_down(asker, policy)
+
+        def write(connection: sqlite3.Connection) -> bool:
+            self._require_room()
+            device = self._require_owner(connection, notice.obj, asker)
+            held = must_be_held(policy, _writer(device), now)
+            waiting = moderation.held(connection, notice.obj)
+            current = notices.by_object(connection, now, notice.obj)
+            if current is None and waiting is None:
+                raise NotFound
+            if current is not None and (current.state is not State.LIVE or current.expires_ms <= now):
+                raise Gone
+            self._require_pictures(draft)
+            body = NoticeBody(draft, notice.shown_ms, now if current is not None else None)
+            if held or current is None:
+                moderation.hold(
+                    connection,
+                    moderation.Held(
+                        notice.obj,
+                        None,
+                        "notice",
+                        encode_notice(body, self._chance(16)),
+                        draft.expires_ms,
+                        draft.scope,
+                        waiting.held_ms if waiting else now,
+                        current is not None,
+                    ),
+                )
+                return True
+            write_notice(connection, self._pen(), notice.obj, body, self._chance(16))
+            return False
+
+        return await self._database.write(write)
+
+    async def change_reply(self, name: str, typed: Typed, asker: Asker, fallback_lang: str) -> bool:
+        """Change one's own reply; True if the change waits. Raises as `change`."""
+        policy, now = self._policy(), self._now()
+        reply, notice, _ = await self.reply(name)
+        draft = check_reply(typed, fallback_lang)
+        self._slow_down(asker, policy)
+
+        def write(connection: sqlite3.Connection) -> bool:
+            self._require_room()
+            device = self._require_owner(connection, reply.obj, asker)
+            held = must_be_held(policy, _writer(device), now)
+            current = notices.reply_by_object(connection, reply.obj)
+            if current is None or current.state is not State.LIVE:
+                raise Gone
+            body = ReplyBody(draft, reply.shown_ms, now)
+            if held:
+                encoded = encode_reply(body, self._chance(16))
+                moderation.hold(
+                    connection,
+                    moderation.Held(
+                        reply.obj, notice.obj, "reply", encoded, notice.expires_ms, notice.scope, now, True
+                    ),
+                )
+                return True
+            write_reply(connection, self._pen(), reply.obj, body, notice, self._chance(16))
+            return False
+
+        return await self._database.write(write)
+
+    async def extend(self, name: str, asker: Asker) -> int:
+        """Let one's own notice stand its usual time again from now; returns the new end in Unix ms."""
+        policy, now = self._policy(), self._now()
+        notice = (await self.thread(name, asker.cookie)).notice
+        self._slow_down(asker, policy)
+
+        def write(connection: sqlite3.Connection) -> int:
+            self._require_owner(connection, notice.obj, asker)
+            return extend_notice(connection, self._pen(), notice.obj, policy, now, self._chance(16))
+
+        return await self._database.write(write)
+
+    async def take_down(self, name: str, asker: Asker) -> None:
+        """Take one's own notice or reply (any public id) down; it can be put back for a while.
+
+        What still waits for a caretaker is simply dropped. Raises `NotFound`, `NotYours`.
+        """
+        obj = await self._find(name, asker)
+
+        def write(connection: sqlite3.Connection) -> None:
+            self._require_owner(connection, obj, asker)
+            moderation.release(connection, obj)
+            item = journal.versions(connection, obj)
+            if not item:
+                authors.disown(connection, obj)
+                return
+            withdraw(connection, self._pen(), obj)
+
+        await self._database.write(write)
+
+    async def put_back(self, name: str, asker: Asker) -> None:
+        """Put back what was taken down within the last ``undo_minutes``. Raises `TooLate`, `NotYours`."""
+        obj = await self._find(name, asker)
+        now, undo_ms = self._now(), self._policy().undo_minutes * MINUTE_MS
+
+        def write(connection: sqlite3.Connection) -> None:
+            self._require_owner(connection, obj, asker)
+            state, changed_ms = _state(connection, now, obj)
+            if state is State.LIVE:
+                return
+            if state is State.ERASED or now - changed_ms > undo_ms:
+                raise TooLate
+            versions = journal.versions(connection, obj)
+            header = versions[0].record.header
+            exp_ms = max(logged.record.header.exp for logged in versions)
+            journal.publish(
+                connection, self._pen(), RecordType.RESTORE, obj, exp_ms, header.scope, ref=header.ref
+            )
+            refresh(connection, obj)
+
+        await self._database.write(write)
+
+    # --- pictures of refused forms ----------------------------------------------------------------
+
+    async def keep_pictures(self, pictures: Sequence[Picture]) -> list[Kept]:
+        """Keep pictures that came with a refused form, for a day."""
+        kept = [Kept(self._chance(12).hex(), picture) for picture in pictures]
+        now = self._now()
+
+        def write(connection: sqlite3.Connection) -> None:
+            for item in kept:
+                authors.keep_picture(connection, item.token, cbor.encode(write_picture(item.picture)), now)
+
+        if kept:
+            await self._database.write(write)
+        return kept
+
+    async def kept_pictures(
+        self, tokens: Sequence[str], of: str | None = None, asker: Asker | None = None
+    ) -> list[Kept]:
+        """The pictures of ``tokens`` that are still kept, or stand in the notice ``of``, in that order."""
+        own = (await self.thread(of, asker.cookie if asker else None)).notice.pictures if of else ()
+        standing = {picture.full.sha256[:24]: picture for picture in own}
+
+        def read(connection: sqlite3.Connection) -> list[Kept]:
+            found = []
+            for token in dict.fromkeys(tokens):
+                data = authors.kept_picture(connection, token)
+                picture = read_picture(cbor.decode(data)) if data else standing.get(token)
+                if picture is not None:
+                    found.append(Kept(token, picture))
+            return found
+
+        return await self._database.read_with(read)
+
+    # --- reports ----------------------------------------------------------------------------------
+
+    async def report(
+        self, name: str, of: str, reason: Reason, words: str, asker: Asker, form_key: str
+    ) -> Reported:
+        """Report a notice or reply (``of`` says which); what enough people report hides at once (J11).
+
+        Anybody may report, also from a device that may not write. Raises `NotFound`, `TryLater`.
+        """
+        policy, now = self._policy(), self._now()
+        if of == "reply":
+            reply, notice, _ = await self.reply(name)
+            obj, thread = reply.obj, notice.obj
+        else:
+            notice = (await self.thread(name)).notice
+            obj, thread = notice.obj, None
+        cookie = self._admit(asker, policy)
+        reference = base32(self._chance(5))
+        key = self._identity.veil("form", form_key.encode()) if form_key else None
+
+        def write(connection: sqlite3.Connection) -> Reported:
+            earlier = moderation.report_of_form(connection, key) if key else None
+            if earlier is not None:
+                hidden = moderation.hidden(connection, obj) is not None
+                return Reported(earlier.reference, hidden, cookie)
+            device = self._meet(connection, cookie, now)
+            moderation.file_report(
+                connection,
+                moderation.Report(
+                    reference, obj, of, str(reason), words[:1000], device.hash, now, None, None, "", ""
+                ),
+                key,
+            )
+            if moderation.hidden(connection, obj) is not None:
+                return Reported(reference, True, cookie)
+            current = notices.by_object(connection, now, notice.obj)
+            complaints = [
+                Complaint(Reason(item.reason), item.device, self._is_trusted(connection, item.device))
+                for item in moderation.reports_of(connection, obj)
+                if item.decided_ms is None
+            ]
+            official = of == "notice" and current is not None and current.official
+            if not reports_hide(complaints, official=official):
+                return Reported(reference, False, cookie)
+            moderation.hide(connection, obj, thread, now, "reports", by_reports=True)
+            decisions.decide(connection, now, Act.AUTO_HIDE, str(reason), Role.REPORTS, of, "waiting")
+            return Reported(reference, True, cookie)
+
+        return await self._database.write(write)
+
+    async def outcome(self, reference: str) -> tuple[moderation.Report, bool]:
+        """A report by its reference, and whether its item is hidden now; raises `NotFound`."""
+
+        def read(connection: sqlite3.Connection) -> tuple[moderation.Report, bool]:
+            report = moderation.report(connection, normal_reference(reference))
+            if report is None:
+                raise NotFound
+            return report, moderation.hidden(connection, report.obj) is not None
+
+        return await self._database.read_with(read)
+
+    # --- inside -----------------------------------------------------------------------------------
+
+    def _now(self) -> int:
+        return self._pen().now_ms
+
+    def _check(
+        self, typed: Typed, pictures: tuple[Picture, ...], policy: BoardPolicy, now: int, fallback: str
+    ) -> NoticeDraft:
+        local = datetime.fromtimestamp(now / 1000, self._zone)
+        offset = local.utcoffset()
+        offset_ms = int(offset.total_seconds() * 1000) if offset else 0
+        return check_notice(typed, pictures, policy, local.date(), now, offset_ms, fallback)
+
+    def _require_pictures(self, draft: NoticeDraft) -> None:
+        """In the writer's thread, where no erasure runs: the pictures a row will name are there."""
+        for picture in draft.pictures:
+            if not (self._has_blob(picture.full.sha256) and self._has_blob(picture.thumb.sha256)):
+                raise FormRefused({"picture": PictureGone()})
+
+    def _device_hash(self, cookie: str | None) -> bytes | None:
+        return self._identity.veil("device", cookie.encode()) if cookie else None
+
+    def _phrase_hash(self, phrase: str) -> bytes:
+        return self._identity.veil("phrase", normalise(phrase).encode())
+
+    def _slow_down(self, asker: Asker, policy: BoardPolicy) -> None:
+        draws: list[tuple[str, object, object]] = [("address", asker.address, policy.per_address)]
+        if asker.cookie:
+            draws.append(("device", asker.cookie, policy.per_device))
+        self._gate.pass_or_raise(*draws, ("hub", "", policy.whole_hub))  # type: ignore[arg-type]
+
+    def _admit(self, asker: Asker, policy: BoardPolicy) -> str:
+        """Apply the limits; the cookie the device has, or a fresh one (counted as a new device)."""
+        self._slow_down(asker, policy)
+        if asker.cookie:
+            return asker.cookie
+        self._gate.pass_or_raise(("new-device", "", policy.new_devices))
+        return self._chance(16).hex()
+
+    def _meet(self, connection: sqlite3.Connection, cookie: str, now: int) -> authors.Device:
+        device = self._device_hash(cookie)
+        assert device is not None  # noqa: S101 - a cookie always has a hash
+        known = authors.device(connection, device)
+        if known is not None:
+            return known
+        mark = "-".join(make_phrase(self._chance(5)).split()[:2])
+        return authors.meet(connection, device, mark, now // DAY_MS)
+
+    def _own(
+        self, connection: sqlite3.Connection, obj: ObjectId, device: bytes, phrase: str, form_key: str
+    ) -> None:
+        key = self._identity.veil("form", form_key.encode()) if form_key else None
+        authors.own(connection, obj, device, self._phrase_hash(phrase), key)
+
+    def _is_trusted(self, connection: sqlite3.Connection, device: bytes | None) -> bool:
+        known = authors.device(connection, device) if device else None
+        return known is not None and known.trusted
+
+    def _require_owner(
+        self, connection: sqlite3.Connection, obj: ObjectId, asker: Asker
+    ) -> authors.Device | None:
+        """The asker's device, if it or the phrase shows that ``obj`` is theirs; raises `NotYours`."""
+        owner = authors.owner(connection, obj)
+        device = self._device_hash(asker.cookie)
+        if owner is None:
+            raise NotYours
+        if device is not None and owner.device == device:
+            return authors.device(connection, device)
+        if not asker.phrase.strip():
+            raise NotYours
+        self._gate.pass_or_raise(("phrase", asker.address, self._policy().phrase_tries))
+        if owner.phrase is None or self._phrase_hash(asker.phrase) != owner.phrase:
+            raise WrongPhrase
+        known = authors.device(connection, owner.device) if owner.device else None
+        if known is not None and (known.banned_until_ms or 0) > self._now():
+            raise DevicePaused
+        return known
+
+    async def _sent_before(self, form_key: str, asker: Asker) -> PutUp | None:
+        if not form_key:
+            return None
+        key, now = self._identity.veil("form", form_key.encode()), self._now()
+
+        def read(connection: sqlite3.Connection) -> PutUp | None:
+            obj = authors.object_of_form(connection, key)
+            if obj is None:
+                return None
+            notice = notices.by_object(connection, now, obj)
+            answer = notices.reply_by_object(connection, obj) if notice is None else None
+            if answer is not None:
+                notice = notices.by_object(connection, now, answer.notice)
+            title = notice.title if notice else ""
+            held = moderation.held(connection, obj) is not None
+            return PutUp(public_form(obj), title, "", asker.cookie or "", held, again=True)
+
+        return await self._database.read_with(read)
+
+    async def _find(self, name: str, asker: Asker) -> ObjectId:
+        """The object id behind a public id: a notice, a reply, or the asker's own held item."""
+        now, device = self._now(), self._device_hash(asker.cookie)
+
+        def read(connection: sqlite3.Connection) -> ObjectId:
+            notice = notices.by_public_id(connection, now, name)
+            if notice is not None:
+                return notice.obj
+            answer = notices.reply_by_public_id(connection, name)
+            if answer is not None:
+                return answer.reply.obj
+            for obj in authors.objects_of_device(connection, device) if device else ():
+                if public_form(obj).startswith(name) and moderation.held(connection, obj):
+                    return obj
+            raise NotFound
+
+        return await self._database.read_with(read)
+
+    def _urgent_today(self, connection: sqlite3.Connection, now: int) -> int:
+        leading = notices.first(connection, now)
+        return sum(notice.kind is Kind.URGENT and notice.shown_ms > now - DAY_MS for notice in leading)
+
+    def _held_thread(self, connection: sqlite3.Connection, name: str, device: bytes | None) -> Thread:
+        for obj in authors.objects_of_device(connection, device) if device else ():
+            held = moderation.held(connection, obj) if public_form(obj, 26).startswith(name) else None
+            if held is not None and held.of == "notice":
+                body = read_notice_body(held.body, held.scope, held.exp_ms)
+                notice = _held_notice(self._identity, held, body.draft)
+                return Thread(notice, (), True, frozenset([obj]), waiting=True)
+        raise NotFound
+
+    def _as_reply(self, connection: sqlite3.Connection, held: moderation.Held) -> Reply:
+        draft = read_reply_body(held.body).draft
+        return Reply(
+            obj=held.obj,
+            public_id=public_form(held.obj),
+            hub=self._identity.hub,
+            text=draft.text,
+            lang=draft.lang,
+            name=draft.name,
+            shown_ms=held.held_ms,
+            edited_ms=None,
+            hidden=False,
+        )
+
+
+# --- verbs inside a transaction, shared with the caretakers' services ------------------------------
+
+
+def publish_notice(
+    connection: sqlite3.Connection, pen: Pen, obj: ObjectId, draft: NoticeDraft, salt: bytes
+) -> None:
+    """Write the first record of a notice and its projections."""
+    journal.publish(
+        connection,
+        pen,
+        RecordType.NOTICE,
+        obj,
+        draft.expires_ms,
+        draft.scope,
+        lambda stamp: encode_notice(NoticeBody(draft, stamp.ms), salt),
+    )
+    refresh(connection, obj)
+
+
+def write_notice(
+    connection: sqlite3.Connection, pen: Pen, obj: ObjectId, body: NoticeBody, salt: bytes
+) -> None:
+    """Write a further version of a notice; the one before loses its body."""
+    journal.publish(
+        connection,
+        pen,
+        RecordType.NOTICE,
+        obj,
+        body.draft.expires_ms,
+        body.draft.scope,
+        lambda _: encode_notice(body, salt),
+    )
+    refresh(connection, obj)
+
+
+def publish_reply(
+    connection: sqlite3.Connection, pen: Pen, obj: ObjectId, draft: ReplyDraft, notice: Notice, salt: bytes
+) -> None:
+    """Write the first record of a reply; it ends with its notice and is seen by whoever sees that."""
+    journal.publish(
+        connection,
+        pen,
+        RecordType.REPLY,
+        obj,
+        notice.expires_ms,
+        notice.scope,
+        lambda stamp: encode_reply(ReplyBody(draft, stamp.ms), salt),
+        ref=notice.obj,
+    )
+    refresh(connection, obj)
+
+
+def write_reply(
+    connection: sqlite3.Connection, pen: Pen, obj: ObjectId, body: ReplyBody, notice: Notice, salt: bytes
+) -> None:
+    """Write a further version of a reply."""
+    journal.publish(
+        connection,
+        pen,
+        RecordType.REPLY,
+        obj,
+        notice.expires_ms,
+        notice.scope,
+        lambda _: encode_reply(body, salt),
+        ref=notice.obj,
+    )
+    refresh(connection, obj)
+
+
+def extend_notice(
+    connection: sqlite3.Connection, pen: Pen, obj: ObjectId, policy: BoardPolicy, now: int, salt: bytes
+) -> int:
+    """Let a live notice stand its usual time again from ``now``; never shortens it. Raises `Gone`."""
+    current = notices.by_object(connection, now, obj)
+    if current is None or current.state is not State.LIVE:
+        raise Gone
+    newest = max(
+        (logged for logged in journal.versions(connection, obj) if logged.record.body is not None),
+        key=lambda logged: logged.record.header.stamp,
+    )
+    body = decode_notice(newest.record)
+    until = max(current.expires_ms, now + policy.lifetime_days * DAY_MS)
+    write_notice(connection, pen, obj, replace(body, draft=replace(body.draft, expires_ms=until)), salt)
+    return until
+
+
+def withdraw(connection: sqlite3.Connection, pen: Pen, obj: ObjectId) -> None:
+    """Publish that ``obj`` is taken down; every hub hides it and keeps the body for now (decision 16a)."""
+    standing = refresh(connection, obj)
+    if standing is None or standing.state is not State.LIVE:
+        return
+    header = standing.content.record.header
+    journal.publish(connection, pen, RecordType.WITHDRAW, obj, header.exp, header.scope, ref=header.ref)
+    refresh(connection, obj)
+
+
+def retract(connection: sqlite3.Connection, pen: Pen, obj: ObjectId) -> list[str]:
+    """Erase ``obj``: bodies, projections and local truth go, signed headers stay.
+
+    Returns the blobs (hex) nobody names any more; the caller removes them and empties the WAL.
+    """
+    blobs = notices.blobs_of(connection, obj)
+    versions = journal.versions(connection, obj)
+    if versions and not any(item.record.header.type == RecordType.RETRACT for item in versions):
+        header = versions[0].record.header
+        exp_ms = max(logged.record.header.exp for logged in versions) + RETRACT_MARGIN_MS
+        journal.publish(connection, pen, RecordType.RETRACT, obj, exp_ms, header.scope, ref=header.ref)
+        refresh(connection, obj)
+    moderation.forget(connection, obj)
+    authors.disown(connection, obj)
+    return blobs
+
+
+def normal_reference(typed: str) -> str:
+    """A report's reference as stored, however it was typed from paper."""
+    return canonical_letters("".join(letter for letter in typed if letter.isalnum()))
+
+
+def _writer(device: authors.Device | None) -> Writer:
+    if device is None:
+        return Writer()
+    return Writer(device.shown, device.trusted, device.paused_until_ms, device.banned_until_ms)
+
+
+def _state(connection: sqlite3.Connection, now: int, obj: ObjectId) -> tuple[State, int]:
+    notice = notices.by_object(connection, now, obj)
+    if notice is not None:
+        return notice.state, notice.changed_ms
+    standing = refresh(connection, obj)
+    if standing is None:
+        raise NotFound
+    return standing.state, standing.changed_ms
+
+
+def _held_notice(identity: Identity, held: moderation.Held, draft: NoticeDraft) -> Notice:
+    return Notice(
+        obj=held.obj,
+        public_id=public_form(held.obj),
+        hub=identity.hub,
+        kind=draft.kind,
+        title=draft.title,
+        text=draft.text,
+        lang=draft.lang,
+        scope=draft.scope,
+        name=draft.name,
+        contact=draft.contact,
+        pictures=draft.pictures,
+        shown_ms=held.held_ms,
+        edited_ms=None,
+        expires_ms=held.exp_ms,
+        state=State.LIVE,
+        changed_ms=held.held_ms,
+        reply_count=0,
+        hidden=False,
+        pinned=False,
+        official=False,
+    )

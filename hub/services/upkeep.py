@@ -1,0 +1,52 @@
+"""`hub check` and `hub rebuild`: whether all is as signed, and everything made anew from the log."""
+
+from __future__ import annotations
+
+import asyncio
+import sqlite3
+from dataclasses import dataclass
+
+from hub.storage import inspection
+from hub.storage.blobs import BlobStore
+from hub.storage.database import Database
+from hub.storage.inspection import Finding
+from hub.storage.projections import rebuild
+
+
+@dataclass(frozen=True, slots=True)
+class CheckResult:
+    """What a check found, and a sentence on how much it looked at."""
+
+    findings: tuple[Finding, ...]
+    counted: str
+
+
+class Upkeep:
+    """Runs in the writer's thread: nothing is written meanwhile, and readers go on."""
+
+    def __init__(self, database: Database, blobs: BlobStore) -> None:
+        self._database = database
+        self._blobs = blobs
+
+    async def check(self) -> CheckResult:
+        """Signatures, hashes, ledger, projections, search index, SQLite's own check, and every picture."""
+
+        def look(connection: sqlite3.Connection) -> tuple[list[Finding], int, list[str]]:
+            findings = list(inspection.check(connection))
+            (records,) = connection.execute("SELECT count(*) FROM record").fetchone()
+            blobs = [row[0].hex() for row in connection.execute("SELECT DISTINCT sha256 FROM blob_use")]
+            return findings, records, blobs
+
+        findings, records, blobs = await self._database.maintain(look)
+        for sha256 in blobs:
+            if not await asyncio.to_thread(self._sound, sha256):
+                findings.append(Finding("blob", f"picture {sha256[:16]}… is missing or damaged"))
+        counted = f"{records} records, {len(blobs)} pictures and thumbnails"
+        return CheckResult(tuple(findings), counted)
+
+    async def rebuild(self) -> int:
+        """Make every projection again; local truth is untouched. Returns how many objects."""
+        return await self._database.write(rebuild)
+
+    def _sound(self, sha256: str) -> bool:
+        return self._blobs.exists(sha256) and self._blobs.verify(sha256)

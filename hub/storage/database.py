@@ -1,0 +1,326 @@
+"""One data folder's database: a single writer with group commit, and readers apart from it.
+
+Promises: a write is answered only after its COMMIT was fsynced (``synchronous=FULL``); writes that
+arrive while an fsync runs share the next one; each write is all or nothing; readers never wait for
+the writer. Nobody else writes to the file.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import errno
+import sqlite3
+import threading
+from collections.abc import Awaitable, Callable, Iterable, Sequence
+from pathlib import Path
+from queue import Empty, SimpleQueue
+from typing import Any, NamedTuple, TypeVar
+
+import aiosqlite
+
+from hub.domain.errors import NoRoom
+from hub.storage.migrate import migrate
+
+T = TypeVar("T")
+
+PAGE_SIZE = 4096
+WAL_BYTES = 6 * 1024 * 1024
+"""The WAL is grown to this size once, so that commits overwrite blocks and an fsync has no file size
+to journal: 45 kB instead of 11 kB reach the card for each notice otherwise (performance.md 3)."""
+_SHARE = 256
+"""Writes that may share one commit: bounds what one failing commit takes with it."""
+
+_PRAGMAS = (
+    "PRAGMA foreign_keys = ON",
+    "PRAGMA trusted_schema = OFF",
+    "PRAGMA cell_size_check = ON",
+    "PRAGMA mmap_size = 0",
+    "PRAGMA temp_store = MEMORY",
+    "PRAGMA secure_delete = ON",
+    "PRAGMA busy_timeout = 5000",
+)
+
+
+class StorageFailed(NoRoom):
+    """A commit or fsync failed in a way that must not be retried (reliability.md 7)."""
+
+    code = "storage-failed"
+
+
+class _Job(NamedTuple):
+    work: Callable[[sqlite3.Connection], Any]
+    answer: asyncio.Future[Any]
+    alone: bool
+
+
+def connect(path: Path, *, read_only: bool = False) -> sqlite3.Connection:
+    """A connection with the hub's settings, in autocommit mode; transactions are begun by hand."""
+    connection = sqlite3.connect(path, isolation_level=None, check_same_thread=False)
+    if not read_only:
+        connection.execute(f"PRAGMA page_size = {PAGE_SIZE}")
+        connection.execute("PRAGMA journal_mode = WAL")
+        connection.execute("PRAGMA synchronous = FULL")
+        connection.execute("PRAGMA journal_size_limit = 16777216")
+        connection.execute("PRAGMA wal_autocheckpoint = 1000")
+    for pragma in _PRAGMAS:
+        connection.execute(pragma)
+    if read_only:
+        connection.execute("PRAGMA query_only = ON")
+    return connection
+
+
+class _Reader(aiosqlite.Connection):
+    """A reader that can also run a whole function in its thread, which aiosqlite has no public call for."""
+
+    async def run(self, work: Callable[[sqlite3.Connection], T]) -> T:
+        execute: Callable[..., Awaitable[T]] = self._execute
+        return await execute(work, self._conn)
+
+
+class Database:
+    """Open with `Database.open` (in a thread), join with `start`, leave with `close`."""
+
+    def __init__(self, path: Path, connection: sqlite3.Connection, committed: Callable[[], None]) -> None:
+        self.path = path
+        self._connection = connection
+        self._committed = committed
+        self._queue: SimpleQueue[_Job | None] = SimpleQueue()
+        self._thread = threading.Thread(target=self._work, name="hub-writer", daemon=True)
+        self._readers: list[_Reader] = []
+        self._next_reader = 0
+        self._loop: asyncio.AbstractEventLoop | None = None
+        self._tell_failure: Callable[[], None] = lambda: None
+        self.failed: BaseException | None = None
+        """Set once a commit failed with an I/O error: from then on every write is refused."""
+
+    @classmethod
+    def open(cls, path: Path, now_ms: int, program: str, committed: Callable[[], None]) -> Database:
+        """Open or create the database at ``path`` and migrate it. Blocking: call it in a thread.
+
+        ``committed`` is called on the event loop after each commit that changed something and before
+        its writers are answered. Raises the errors of `hub.storage.migrate`, `NoRoom`.
+        """
+        try:
+            connection = connect(path)
+            migrate(connection, now_ms, program)
+        except sqlite3.OperationalError as error:
+            raise _refusal(error) from error
+        if _wal_size(path) < WAL_BYTES:
+            _grow_wal(connection, path)
+        return cls(path, connection, committed)
+
+    def prepare(self, work: Callable[[sqlite3.Connection], T]) -> T:
+        """Run ``work`` in one transaction before `start`. Blocking."""
+        with self._connection:
+            self._connection.execute("BEGIN IMMEDIATE")
+            return work(self._connection)
+
+    def when_failed(self, tell: Callable[[], None]) -> None:
+        """``tell`` is called on the event loop when a commit failed and `failed` was set."""
+        self._tell_failure = tell
+
+    async def start(self, readers: int = 2) -> None:
+        """Start the writer's thread and open the readers."""
+        self._loop = asyncio.get_running_loop()
+        self._thread.start()
+        for _ in range(readers):
+            reader = _Reader(lambda: connect(self.path, read_only=True), iter_chunk_size=64)
+            self._readers.append(reader)
+            await reader
+
+    async def write(self, work: Callable[[sqlite3.Connection], T]) -> T:
+        """Run ``work`` in the writer's thread inside a transaction; return its result once it is durable.
+
+        What ``work`` raises is raised here after its changes were undone. A full or read-only disk is
+        `NoRoom`; an I/O error is `StorageFailed`, and so is every write after it.
+        """
+        return await self._submit(work, alone=False)
+
+    async def maintain(self, work: Callable[[sqlite3.Connection], T]) -> T:
+        """Run ``work`` in the writer's thread outside any transaction: checkpoints, checks, VACUUM."""
+        return await self._submit(work, alone=True)
+
+    async def read(self, sql: str, parameters: Sequence[Any] | dict[str, Any] = ()) -> list[Any]:
+        """All rows of one statement, from a reader's own connection."""
+        rows: Iterable[Any] = await self._reader().execute_fetchall(sql, parameters)
+        return list(rows)
+
+    async def read_with(self, work: Callable[[sqlite3.Connection], T]) -> T:
+        """Run a whole reading function in a reader's thread; it sees one state of the database."""
+
+        def within(connection: sqlite3.Connection) -> T:
+            connection.execute("BEGIN")
+            try:
+                return work(connection)
+            finally:
+                connection.execute("ROLLBACK")
+
+        return await self._reader().run(within)
+
+    async def close(self) -> None:
+        """Finish the queued writes, close the readers, then the writer (which empties the WAL)."""
+        for reader in self._readers:
+            await reader.close()
+            reader._thread.join()
+        self._readers.clear()
+        if self._thread.is_alive():
+            self._queue.put(None)
+            await asyncio.get_running_loop().run_in_executor(None, self._thread.join)
+        self._connection.close()
+
+    async def _submit(self, work: Callable[[sqlite3.Connection], T], *, alone: bool) -> T:
+        if self.failed is not None:
+            raise StorageFailed from self.failed
+        answer: asyncio.Future[T] = asyncio.get_running_loop().create_future()
+        self._queue.put(_Job(work, answer, alone))
+        return await answer
+
+    def _reader(self) -> _Reader:
+        self._next_reader = (self._next_reader + 1) % len(self._readers)
+        return self._readers[self._next_reader]
+
+    def _work(self) -> None:
+        waiting: _Job | None = None
+        while True:
+            first = waiting or self._queue.get()
+            waiting = None
+            if first is None:
+                return
+            if first.alone:
+                self._tell([(first.answer, *self._attempt(first.work))], changed=True)
+                continue
+            batch, stop = [first], False
+            while len(batch) < _SHARE:
+                try:
+                    job = self._queue.get_nowait()
+                except Empty:
+                    break
+                if job is None or job.alone:
+                    waiting, stop = job, job is None
+                    break
+                batch.append(job)
+            self._commit_together(batch)
+            if stop:
+                return
+
+    def _commit_together(self, batch: list[_Job]) -> None:
+        connection = self._connection
+        before = connection.total_changes
+        outcomes: list[tuple[asyncio.Future[Any], Any, BaseException | None]] = []
+        try:
+            connection.execute("BEGIN IMMEDIATE")
+            for job in batch:
+                connection.execute("SAVEPOINT job")
+                result, error = self._attempt(job.work)
+                if error is not None and not connection.in_transaction:
+                    raise error  # SQLite itself rolled everything back: a full disk, say
+                if error is not None:
+                    connection.execute("ROLLBACK TO job")
+                connection.execute("RELEASE job")
+                outcomes.append((job.answer, result, error))
+            connection.execute("COMMIT")
+        except BaseException as error:  # every waiting writer must hear of it, whatever it was
+            if connection.in_transaction:
+                connection.execute("ROLLBACK")
+            refusal = _refusal(error)
+            if isinstance(refusal, StorageFailed):
+                self.failed = error
+            self._tell([(job.answer, None, refusal) for job in batch], changed=False)
+            return
+        self._tell(outcomes, changed=connection.total_changes != before)
+
+    def _attempt(self, work: Callable[[sqlite3.Connection], Any]) -> tuple[Any, BaseException | None]:
+        try:
+            return work(self._connection), None
+        except (sqlite3.OperationalError, OSError) as error:
+            refusal = _refusal(error)
+            if isinstance(refusal, StorageFailed):
+                self.failed = error
+            return None, refusal
+        except BaseException as error:  # handed to the one who asked
+            return None, error
+
+    def _tell(
+        self, outcomes: list[tuple[asyncio.Future[Any], Any, BaseException | None]], *, changed: bool
+    ) -> None:
+        if self._loop is None or self._loop.is_closed():
+            return
+        self._loop.call_soon_threadsafe(self._settle, outcomes, changed)
+
+    def _settle(
+        self, outcomes: list[tuple[asyncio.Future[Any], Any, BaseException | None]], changed: bool
+    ) -> None:
+        if changed:
+            self._committed()
+        if self.failed is not None:
+            self._tell_failure()
+        for answer, result, error in outcomes:
+            if answer.done():  # the one who asked has gone; the write stands
+                continue
+            if error is None:
+                answer.set_result(result)
+            else:
+                answer.set_exception(error)
+
+
+def leave_no_trace(connection: sqlite3.Connection) -> None:
+    """Write the database anew, empty the WAL and grow it again: nothing of erased rows stays in a file.
+
+    Run by `Database.maintain` after an erasure. ``secure_delete`` alone is not enough: a row that
+    SQLite moved to another page leaves a copy in the old one (3 of 4,000 erased words in a trial;
+    none after VACUUM). A reader in the middle of a statement can hold a frame; the busy timeout
+    waits for it.
+    """
+    connection.execute("PRAGMA temp_store = FILE")  # a copy of the whole database would not fit in memory
+    try:
+        connection.execute("VACUUM")
+    finally:
+        connection.execute("PRAGMA temp_store = MEMORY")
+    while connection.execute("PRAGMA wal_checkpoint(TRUNCATE)").fetchone()[0]:
+        pass  # a reader was still in the middle of a statement: each try waits for it
+    path = Path(connection.execute("PRAGMA database_list").fetchone()[2])
+    _grow_wal(connection, path)
+
+
+def _grow_wal(connection: sqlite3.Connection, path: Path) -> None:
+    """Commit one changed page until the WAL has its full size, then let it start over.
+
+    Without fsyncs, and without bytes of anybody: the page holds a counter.
+    """
+    connection.execute("PRAGMA synchronous = OFF")
+    connection.execute("PRAGMA wal_autocheckpoint = 0")
+    try:
+        while _wal_size(path) < WAL_BYTES:
+            for _ in range(128):
+                connection.execute("UPDATE wal_growth SET n = n + 1")
+    finally:
+        connection.execute("PRAGMA wal_autocheckpoint = 1000")
+        connection.execute("PRAGMA synchronous = FULL")
+    connection.execute("PRAGMA wal_checkpoint(RESTART)").fetchone()
+
+
+def _wal_size(path: Path) -> int:
+    try:
+        return path.with_name(path.name + "-wal").stat().st_size
+    except FileNotFoundError:
+        return 0
+
+
+def _refusal(error: BaseException) -> BaseException:
+    """What to answer for a failed write: `NoRoom` for a full disk, `StorageFailed` for a failing one."""
+    if isinstance(error, sqlite3.OperationalError):
+        name = getattr(error, "sqlite_errorname", "")
+        if name.startswith("SQLITE_FULL") or name.startswith("SQLITE_READONLY"):
+            refusal: BaseException = NoRoom()
+        elif name.startswith(("SQLITE_IOERR", "SQLITE_CORRUPT", "SQLITE_CANTOPEN")):
+            refusal = StorageFailed()
+        else:
+            return error
+    elif isinstance(error, OSError) and error.errno in (errno.ENOSPC, errno.EDQUOT, errno.EROFS):
+        refusal = NoRoom()
+    elif isinstance(error, OSError) and error.errno == errno.EIO:
+        refusal = StorageFailed()
+    else:
+        return error
+    refusal.__cause__ = error
+    return refusal

@@ -1,0 +1,127 @@
+"""The append-only log of records, and this hub's own place in it.
+
+Every function takes the writer's (or for reading any) plain connection and runs inside its
+transaction.
+"""
+
+from __future__ import annotations
+
+import sqlite3
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+
+from hub.domain.clock import ZERO, Stamp, TimeQuality, tick
+from hub.domain.ids import Epoch, HubId, ObjectId, RecordId
+from hub.domain.notices import Scope
+from hub.domain.projection import Logged
+from hub.domain.records import Header, Record, decode_header, seal
+
+
+@dataclass(frozen=True, slots=True)
+class Lineage:
+    """Whose log this is: the hub's key and the epoch since its installation or last restore."""
+
+    hub: HubId
+    epoch: Epoch
+
+
+def found(connection: sqlite3.Connection, hub: HubId, epoch: Epoch) -> Lineage:
+    """The lineage of this database; a new one is founded with ``hub`` and ``epoch`` if there is none.
+
+    Raises `ValueError` when the database belongs to another key.
+    """
+    row = connection.execute("SELECT hub, epoch FROM lineage").fetchone()
+    if row is None:
+        connection.execute("INSERT INTO lineage VALUES (?, ?, 0, ?, ?)", (hub, epoch, *ZERO))
+        return Lineage(hub, epoch)
+    if row[0] != hub:
+        raise ValueError("the database belongs to another hub's key")
+    return Lineage(HubId(row[0]), Epoch(row[1]))
+
+
+def last_stamp(connection: sqlite3.Connection) -> Stamp:
+    """The newest stamp of this hub's own records."""
+    return Stamp(*connection.execute("SELECT ms, counter FROM lineage").fetchone())
+
+
+@dataclass(frozen=True, slots=True)
+class Pen:
+    """What it takes to write records of our own: the key's signature and the wall clock of the moment."""
+
+    sign: Callable[[bytes], bytes]
+    now_ms: int
+    quality: TimeQuality = TimeQuality.UNKNOWN
+
+
+def publish(
+    connection: sqlite3.Connection,
+    pen: Pen,
+    kind: str,
+    obj: ObjectId,
+    exp_ms: int,
+    scope: Scope,
+    body: Callable[[Stamp], bytes] | None = None,
+    ref: ObjectId | None = None,
+) -> Logged:
+    """Write the next record of this hub: take the next stamp and sequence number, sign, append.
+
+    ``body`` makes the body once the record's stamp is known. Nothing is durable before the
+    transaction commits; a rolled-back number is used again.
+    """
+    hub, epoch, seq, ms, counter = connection.execute(
+        "SELECT hub, epoch, seq, ms, counter FROM lineage"
+    ).fetchone()
+    stamp = tick(Stamp(ms, counter), pen.now_ms)
+    connection.execute("UPDATE lineage SET seq = ?, ms = ?, counter = ?", (seq + 1, *stamp))
+    header = Header(HubId(hub), Epoch(epoch), seq + 1, kind, obj, stamp, pen.quality, exp_ms, scope, ref=ref)
+    return append(connection, seal(header, body(stamp) if body else None, pen.sign), pen.now_ms)
+
+
+def append(connection: sqlite3.Connection, record: Record, now_ms: int) -> Logged:
+    """Add a verified record. One that is already there is returned as it stands: ingest is idempotent."""
+    known = find(connection, record.id)
+    if known is not None:
+        return known
+    cursor = connection.execute(
+        "INSERT INTO record (id, obj, seen_ms, header, signature, body) VALUES (?, ?, ?, ?, ?, ?)",
+        (record.id, record.header.obj, now_ms, record.header_bytes, record.signature, record.body),
+    )
+    assert cursor.lastrowid is not None  # noqa: S101 - an INSERT that did not raise has a rowid
+    return Logged(cursor.lastrowid, record, now_ms)
+
+
+def find(connection: sqlite3.Connection, record_id: RecordId) -> Logged | None:
+    """The record of that id, or None."""
+    row = connection.execute(f"{_COLUMNS} WHERE id = ?", (record_id,)).fetchone()
+    return _logged(row) if row else None
+
+
+def versions(connection: sqlite3.Connection, obj: ObjectId) -> list[Logged]:
+    """Every record of ``obj``, in the order they were logged."""
+    rows = connection.execute(f"{_COLUMNS} WHERE obj = ? ORDER BY n", (obj,)).fetchall()
+    return [_logged(row) for row in rows]
+
+
+def all_records(connection: sqlite3.Connection) -> Iterator[Logged]:
+    """The whole log in order, without being held in memory."""
+    for row in connection.execute(f"{_COLUMNS} ORDER BY n"):
+        yield _logged(row)
+
+
+def objects(connection: sqlite3.Connection) -> list[ObjectId]:
+    """Every object in the log, in the order of its first record."""
+    rows = connection.execute("SELECT obj FROM record GROUP BY obj ORDER BY min(n)").fetchall()
+    return [ObjectId(row[0]) for row in rows]
+
+
+def drop_body(connection: sqlite3.Connection, n: int) -> None:
+    """Erase one record's body; header and signature still verify."""
+    connection.execute("UPDATE record SET body = NULL WHERE n = ?", (n,))
+
+
+_COLUMNS = "SELECT n, header, signature, body, seen_ms FROM record"
+
+
+def _logged(row: tuple[int, bytes, bytes, bytes | None, int]) -> Logged:
+    n, header, signature, body, seen_ms = row
+    return Logged(n, Record(decode_header(header), header, signature, body), seen_ms)

@@ -1,0 +1,169 @@
+"""The tables pages read, made from the log in the same transaction, and made again by `rebuild`."""
+
+from __future__ import annotations
+
+import sqlite3
+from typing import Final
+
+from hub.domain.ids import ObjectId, object_range, public_form
+from hub.domain.notices import State
+from hub.domain.projection import Standing, display_key, stand
+from hub.domain.records import Record, RecordType, decode_notice, decode_reply
+from hub.storage import journal, search
+
+STATE_NUMBERS: Final = {State.LIVE: 0, State.WITHDRAWN: 1, State.ERASED: 2}
+STATES: Final = {number: state for state, number in STATE_NUMBERS.items()}
+
+
+def refresh(connection: sqlite3.Connection, obj: ObjectId) -> Standing | None:
+    """Bring every projection of ``obj`` in step with the log; superseded bodies are dropped.
+
+    Returns the object's standing, or None while the log holds no content of it.
+    """
+    versions = journal.versions(connection, obj)
+    standing = stand(versions)
+    if standing is None:
+        return None
+    for logged in versions:
+        if logged.record.body is not None and (
+            logged.n != standing.content.n or standing.state is State.ERASED
+        ):
+            journal.drop_body(connection, logged.n)
+    header = standing.content.record.header
+    if header.type == RecordType.NOTICE:
+        _notice_row(connection, obj, standing)
+    elif header.ref is not None:  # a reply to nothing stays in the log and is shown nowhere
+        _reply_row(connection, obj, header.ref, standing)
+    return standing
+
+
+def rebuild(connection: sqlite3.Connection) -> int:
+    """Make every projection again from the log; local truth is not touched. Returns the objects seen."""
+    for table in ("notice", "reply", "blob_use"):
+        connection.execute(f"DELETE FROM {table}")  # noqa: S608 - three fixed names
+    search.clear(connection)
+    objects = journal.objects(connection)
+    for obj in objects:
+        refresh(connection, obj)
+    return len(objects)
+
+
+_COLUMNS: Final = "record, state, shown_ms, edited_ms, changed_ms, exp_ms"
+
+
+def _values(standing: Standing) -> tuple[int | None, ...]:
+    return (
+        standing.content.n,
+        STATE_NUMBERS[standing.state],
+        standing.shown_ms,
+        standing.edited_ms,
+        standing.changed_ms,
+        standing.exp_ms,
+    )
+
+
+def _notice_row(connection: sqlite3.Connection, obj: ObjectId, standing: Standing) -> None:
+    known = connection.execute("SELECT key, public_id, shown_ms FROM notice WHERE obj = ?", (obj,)).fetchone()
+    draft = decode_notice(standing.content.record).draft if standing.state is not State.ERASED else None
+    if known is None:
+        key, public_id = _free_key(connection, standing.shown_ms, obj), _free_name(connection, obj)
+        (replies,) = connection.execute(
+            "SELECT count(*) FROM reply WHERE notice = ? AND state = 0", (obj,)
+        ).fetchone()
+        connection.execute(
+            f"INSERT INTO notice (key, obj, public_id, kind, replies, {_COLUMNS})"
+            " VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)",
+            (key, obj, public_id, draft.kind if draft else "", replies, *_values(standing)),
+        )
+    else:
+        key = known[0]
+        if known[2] != standing.shown_ms:
+            key = _free_key(connection, standing.shown_ms, obj)
+        search.remove(connection, shown_ms=known[2], notice=obj)
+        connection.execute("DELETE FROM blob_use WHERE obj = ?", (obj,))
+        connection.execute(
+            f"UPDATE notice SET (key, kind, {_COLUMNS}) = (?, ?, ?, ?, ?, ?, ?, ?) WHERE key = ?",
+            (key, draft.kind if draft else "", *_values(standing), known[0]),
+        )
+    if draft is not None:
+        blobs = [blob for picture in draft.pictures for blob in (picture.full, picture.thumb)]
+        connection.executemany(
+            "INSERT OR IGNORE INTO blob_use (sha256, obj) VALUES (?, ?)",
+            [(bytes.fromhex(blob.sha256), obj) for blob in blobs],
+        )
+    if draft is not None and standing.state is State.LIVE:
+        alts = (picture.alt for picture in draft.pictures)
+        texts = (draft.title, draft.text, draft.name, *alts)
+        search.add(connection, shown_ms=standing.shown_ms, notice=obj, obj=obj, texts=texts)
+        if known is not None or replies:
+            for reply in _live_replies(connection, obj):
+                _index_reply(connection, obj, standing.shown_ms, reply)
+
+
+def _reply_row(connection: sqlite3.Connection, obj: ObjectId, notice: ObjectId, standing: Standing) -> None:
+    known = connection.execute("SELECT key, shown_ms FROM reply WHERE obj = ?", (obj,)).fetchone()
+    if known is None:
+        key, public_id = _free_key(connection, standing.shown_ms, obj), _free_name(connection, obj)
+        connection.execute(
+            f"INSERT INTO reply (key, obj, public_id, notice, {_COLUMNS})"
+            " VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?)",
+            (key, obj, public_id, notice, *_values(standing)),
+        )
+    else:
+        key = known[0] if known[1] == standing.shown_ms else _free_key(connection, standing.shown_ms, obj)
+        connection.execute(
+            f"UPDATE reply SET (key, {_COLUMNS}) = (?, ?, ?, ?, ?, ?, ?) WHERE key = ?",
+            (key, *_values(standing), known[0]),
+        )
+    connection.execute(
+        "UPDATE notice SET replies = (SELECT count(*) FROM reply WHERE reply.notice = notice.obj"
+        " AND reply.state = 0) WHERE obj = ?",
+        (notice,),
+    )
+    found = connection.execute("SELECT shown_ms, state FROM notice WHERE obj = ?", (notice,)).fetchone()
+    if found is None:
+        return  # it waits for its notice
+    search.remove(connection, shown_ms=found[0], notice=notice, obj=obj)
+    if standing.state is State.LIVE and STATES[found[1]] is State.LIVE:
+        _index_reply(connection, notice, found[0], standing.content.record)
+
+
+def _live_replies(connection: sqlite3.Connection, notice: ObjectId) -> list[Record]:
+    rows = connection.execute("SELECT obj FROM reply WHERE notice = ? AND state = 0", (notice,)).fetchall()
+    standings = (stand(journal.versions(connection, ObjectId(row[0]))) for row in rows)
+    return [standing.content.record for standing in standings if standing is not None]
+
+
+def _index_reply(connection: sqlite3.Connection, notice: ObjectId, shown_ms: int, record: Record) -> None:
+    draft = decode_reply(record).draft
+    search.add(
+        connection,
+        shown_ms=shown_ms,
+        notice=notice,
+        obj=record.header.obj,
+        texts=(draft.text, draft.name),
+    )
+
+
+def _free_key(connection: sqlite3.Connection, shown_ms: int, obj: ObjectId) -> int:
+    key = display_key(shown_ms, obj)
+    while connection.execute(
+        "SELECT 1 FROM notice WHERE key = ?1 UNION ALL SELECT 1 FROM reply WHERE key = ?1", (key,)
+    ).fetchone():
+        key += 1
+    return key
+
+
+def _free_name(connection: sqlite3.Connection, obj: ObjectId) -> str:
+    """The shortest public form, ten characters or more, that no other object here begins with."""
+    for length in range(10, 27):
+        name = public_form(obj, length)
+        low, high = object_range(name)
+        taken = connection.execute(
+            "SELECT 1 FROM notice WHERE obj BETWEEN ?1 AND ?2 AND obj != ?3"
+            " UNION ALL SELECT 1 FROM reply WHERE obj BETWEEN ?1 AND ?2 AND obj != ?3",
+            (low, high, obj),
+        ).fetchone()
+        if not taken:
+            return name
+    return public_form(obj, 26)

@@ -1,0 +1,337 @@
+"""Pages to read: the board, a notice, search, the feed, paper and the screen in the hall."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Iterable, Sequence
+from datetime import datetime
+from itertools import groupby
+from urllib.parse import quote
+
+from hub.domain.errors import NotFound
+from hub.domain.folding import excerpt_around, mark
+from hub.domain.ids import ObjectId, parse_public
+from hub.domain.notices import Kind, Notice, Reply, State
+from hub.domain.policy import Gone
+from hub.runtime.content import Content
+from hub.runtime.routing import Route
+from hub.services.noticeboard import Match, Noticeboard, Thread
+from hub.storage.blobs import BlobStore
+from hub.storage.search import Place as Cursor
+from hub.storage.search import terms_of
+from hub.web import qr, views
+from hub.web.house import House, message_of
+from hub.web.pages.slips import Slips
+from hub.web.rendering import IMMUTABLE
+from hub.web.richtext import excerpt, marked
+from hub.web.server import Answer, PageHandler, Redirect, Visit
+
+EXCERPT = 180
+_PRINTED = 60
+_SHOWN_ON_SCREEN = 24
+_LEAF = 4
+_FEED = 40
+
+
+class Reading:
+    """Handlers that change nothing."""
+
+    def __init__(self, board: Noticeboard, house: House, blobs: BlobStore, slips: Slips) -> None:
+        self._board = board
+        self._house = house
+        self._blobs = blobs
+        self._slips = slips
+
+    def routes(self) -> list[Route[PageHandler]]:
+        """The table."""
+        return [
+            Route("GET", "/", self.board),
+            Route("GET", "/notices", self.board),
+            Route("GET", "/search", self.search),
+            Route("GET", "/screen", self.screen),
+            Route("GET", "/notices/print", self.print_board),
+            Route("GET", "/notices.atom", self.atom),
+            Route("GET", "/n/{id}", self.short),
+            Route("GET", "/N/{id}", self.short),
+            Route("GET", "/pictures/{sha256}.jpg", self.picture),
+            Route("GET", "/static/{name}", self.static),
+            Route("GET", "/favicon.ico", self.favicon),
+            Route("GET", "/robots.txt", self.robots),
+            Route("GET", "/notices/{id}/poster", self.poster),
+            Route("GET", "/notices/{id}", self.notice),
+        ]
+
+    async def board(self, visit: Visit) -> Answer:
+        """The noticeboard; a bad kind or cursor gives the first page."""
+        wanted = visit.query.get("kind", "")
+        kind = Kind(wanted) if wanted in set(Kind) else None
+        before = cursor(visit.query.get("before", ""))
+        board = await self._board.board(kind, before)
+        until_ms = await self._board.next_change()
+        page = await self._house.page(visit, message=message_of(visit))
+        view = views.BoardPage(
+            page=page,
+            first=tuple(self._cards(board.first)),
+            days=tuple(self._days(board.notices)),
+            kind=kind,
+            before=str(before or ""),
+            older=str(board.older or ""),
+        )
+        return self._house.content(visit, view, until_ms=until_ms, keep=page.message is None)
+
+    async def notice(self, visit: Visit) -> Answer:
+        """One notice; 410 once it was taken down."""
+        return await self.notice_page(visit, visit.names["id"])
+
+    async def notice_page(
+        self,
+        visit: Visit,
+        named: str,
+        *,
+        status: int = 200,
+        values: dict[str, str] | None = None,
+        errors: dict[str, str] | None = None,
+    ) -> Content:
+        """The page of a notice, also with its reply form refused (``values`` and ``errors``)."""
+        name = name_of(named)
+        thread = await self._board.thread(name, visit.device)
+        notice = thread.notice
+        if notice.state is not State.LIVE:
+            raise TakenDown(notice)
+        message = message_of(visit)
+        page = await self._house.page(
+            visit, here=views.notice_path(notice.public_id, notice.title) if errors else "", message=message
+        )
+        standing = views.Standing.WAITING if thread.waiting else views.Standing.LIVE
+        if notice.expires_ms <= page.now_ms:
+            standing = views.Standing.EXPIRED
+        view = views.NoticePage(
+            page=page,
+            notice=notice,
+            html=self._house.html(notice.version, notice.text),
+            short=f"{page.address}/n/{notice.public_id}",
+            origin=self._house.origin(notice.hub),
+            ours=notice.hub == self._house.hub,
+            standing=standing,
+            mine=thread.mine,
+            phrase=self._slips.read(visit.query.get("slip", "")),
+            replies=tuple(self._replies(thread)),
+            values=values or {},
+            errors=errors or {},
+        )
+        keep = message is None and not errors and not thread.waiting
+        return self._house.content(visit, view, status=status, until_ms=notice.expires_ms, keep=keep)
+
+    async def search(self, visit: Visit) -> Answer:
+        """Search results, newest first."""
+        query = " ".join(visit.query.get("q", "").split())[:200]
+        page = await self._house.page(visit)
+        if not query:
+            return self._house.content(visit, views.SearchPage(page=page))
+        results = await self._board.search(query, _place(visit.query.get("before", "")))
+        terms = terms_of(query)
+        older = f"{results.older.shown_ms}.{results.older.notice.hex()}" if results.older else ""
+        view = views.SearchPage(
+            page=page,
+            query=query,
+            hits=tuple(self._hit(match, terms) for match in results.matches),
+            older=older,
+        )
+        return self._house.content(visit, view, until_ms=await self._board.next_change())
+
+    async def poster(self, visit: Visit) -> Answer:
+        """One notice on one A4."""
+        thread = await self._board.thread(name_of(visit.names["id"]), visit.device)
+        notice = thread.notice
+        if notice.state is not State.LIVE:
+            raise TakenDown(notice)
+        page = await self._house.page(visit)
+        short = f"{page.address}/n/{notice.public_id}"
+        view = views.PosterPage(
+            page=page,
+            notice=notice,
+            html=self._house.html(notice.version, notice.text),
+            short=short,
+            qr=qr.svg(short),
+            origin=self._house.origin(notice.hub),
+        )
+        return self._house.content(visit, view, keep=not thread.waiting)
+
+    async def print_board(self, visit: Visit) -> Answer:
+        """The whole board on A4."""
+        notices = await self._board.newest(_PRINTED)
+        leading = await self._board.leading()
+        first = {notice.obj for notice in leading}
+        page = await self._house.page(visit)
+        view = views.PrintPage(
+            page=page,
+            first=tuple(self._cards(leading, whole=True)),
+            days=tuple(self._days([notice for notice in notices if notice.obj not in first], whole=True)),
+            large=visit.query.get("large") == "1",
+            qr=qr.svg(f"{page.address}/"),
+        )
+        return self._house.content(visit, view, until_ms=await self._board.next_change())
+
+    async def screen(self, visit: Visit) -> Answer:
+        """The television in the hall: a few notices at a time, turned by the browser itself."""
+        leading = await self._board.leading()
+        first = {notice.obj for notice in leading}
+        rest = [notice for notice in await self._board.newest(_SHOWN_ON_SCREEN) if notice.obj not in first]
+        notices = [*leading, *rest][:_SHOWN_ON_SCREEN]
+        leaves = max(1, -(-len(notices) // _LEAF))
+        leaf = min(max(cursor(visit.query.get("leaf", "")) or 1, 1), leaves)
+        page = await self._house.page(visit)
+        view = views.ScreenPage(
+            page=page,
+            cards=tuple(self._cards(notices[(leaf - 1) * _LEAF : leaf * _LEAF])),
+            leaf=leaf,
+            leaves=leaves,
+            stay=visit.query.get("stay") == "1",
+            qr=qr.svg(f"{page.address}/"),
+        )
+        content = self._house.content(visit, view, keep=False)
+        headers = {"Refresh": view.refresh} if view.refresh else {}
+        return Content(content.body, content.type, keep=False, headers=headers)
+
+    async def atom(self, visit: Visit) -> Answer:
+        """The feed (RFC 4287)."""
+        notices = await self._board.newest(_FEED)
+        page = await self._house.page(visit)
+        updated = max((notice.edited_ms or notice.shown_ms for notice in notices), default=0)
+        view = views.AtomFeed(
+            page=page,
+            hub=self._house.hub,
+            cards=tuple(self._cards(notices, whole=True)),
+            updated_ms=updated,
+        )
+        text = self._house.renderer.page(view, visit.words)
+        until_ms = await self._board.next_change()
+        return Content(text.encode(), "application/atom+xml; charset=utf-8", until_ms=until_ms)
+
+    async def short(self, visit: Visit) -> Answer:
+        """The short link of paper and QR codes."""
+        thread = await self._board.thread(name_of(visit.names["id"]), visit.device)
+        if thread.notice.state is State.ERASED:
+            raise TakenDown(thread.notice)
+        return Redirect(quote(views.notice_path(thread.notice.public_id, thread.notice.title)))
+
+    async def picture(self, visit: Visit) -> Answer:
+        """A picture of a notice that can be seen, or of the visitor's own form."""
+        sha256 = visit.names["sha256"]
+        if len(sha256) != 64 or not set(sha256) <= set("0123456789abcdef"):
+            raise NotFound
+        if not await self._board.picture_is_shown(sha256):
+            raise NotFound
+        data = await _read(self._blobs, sha256)
+        return Content(
+            data,
+            "image/jpeg",
+            headers={"Content-Security-Policy": "sandbox; default-src 'none'", "Cache-Control": "no-cache"},
+        )
+
+    async def static(self, visit: Visit) -> Answer:
+        """Styles and script; their names change with their bytes."""
+        file = self._house.renderer.static.get(visit.names["name"])
+        if file is None:
+            raise NotFound
+        return Content(file.body, file.content_type, headers={"Cache-Control": IMMUTABLE})
+
+    async def favicon(self, _: Visit) -> Answer:
+        """The icon stands in each page; browsers that ask for a file get a clear no."""
+        raise NotFound
+
+    async def robots(self, _: Visit) -> Answer:
+        """Nothing here is for search engines."""
+        return Content(b"User-agent: *\nDisallow: /\n", "text/plain; charset=utf-8")
+
+    # --- parts ------------------------------------------------------------------------------------
+
+    def _cards(self, notices: Iterable[Notice], *, whole: bool = False) -> list[views.Card]:
+        return [
+            views.Card(
+                notice=notice,
+                excerpt=excerpt(notice.text, EXCERPT),
+                origin=self._house.origin(notice.hub),
+                html=self._house.html(notice.version, notice.text) if whole else "",
+            )
+            for notice in notices
+        ]
+
+    def _days(self, notices: Sequence[Notice], *, whole: bool = False) -> list[views.Day]:
+        cards = self._cards(notices, whole=whole)
+        zone = self._house.zone
+
+        def day(card: views.Card) -> object:
+            return datetime.fromtimestamp(card.notice.shown_ms / 1000, zone).date()
+
+        days = []
+        for _, group in groupby(cards, day):
+            members = tuple(group)
+            days.append(views.Day(members[0].notice.shown_ms, members))
+        return days
+
+    def _replies(self, thread: Thread) -> list[views.ReplyShown]:
+        def shown(reply: Reply, *, waiting: bool) -> views.ReplyShown:
+            return views.ReplyShown(
+                reply=reply,
+                html=self._house.html(b"", reply.text),
+                origin=self._house.origin(reply.hub),
+                mine=reply.obj in thread.my_replies,
+                waiting=waiting,
+            )
+
+        return [
+            *(shown(reply, waiting=False) for reply in thread.replies),
+            *(shown(reply, waiting=True) for reply in thread.waiting_replies),
+        ]
+
+    def _hit(self, match: Match, terms: tuple[str, ...]) -> views.SearchHit:
+        notice = match.notice
+        text = notice.text if match.itself or not match.replies else match.replies[0]
+        around = excerpt_around(text, terms, EXCERPT)
+        [card] = self._cards([notice])
+        return views.SearchHit(
+            card=card, title_html=_marked(notice.title, terms), excerpt_html=_marked(around, terms)
+        )
+
+
+class TakenDown(Gone):
+    """A notice that was taken down; the page says when."""
+
+    def __init__(self, notice: Notice) -> None:
+        super().__init__()
+        self.changed_ms = notice.changed_ms
+
+
+def name_of(segment: str) -> str:
+    """The canonical public id at the beginning of ``{id}-{slug}``; raises `NotFound`."""
+    name = parse_public(segment.partition("-")[0])
+    if name is None:
+        raise NotFound
+    return name
+
+
+def cursor(text: str) -> int | None:
+    """A number from a query, or None."""
+    return int(text) if text.isascii() and text.isdecimal() and len(text) < 19 else None
+
+
+def _place(text: str) -> Cursor | None:
+    shown, _, notice = text.partition(".")
+    at = cursor(shown)
+    if at is None or len(notice) != 32 or not set(notice) <= set("0123456789abcdef"):
+        return None
+    return Cursor(at, ObjectId(bytes.fromhex(notice)))
+
+
+def _marked(text: str, terms: tuple[str, ...]) -> str:
+    spans, at = [], 0
+    for piece, hit in mark(text, terms):
+        if hit:
+            spans.append((at, at + len(piece)))
+        at += len(piece)
+    return marked(text, spans)
+
+
+async def _read(blobs: BlobStore, sha256: str) -> bytes:
+    return await asyncio.to_thread(blobs.read, sha256)

@@ -1,0 +1,167 @@
+"""Pages for telling and deciding: reports, their outcome, and the public ledger."""
+
+from __future__ import annotations
+
+from hub.domain.errors import HubError, NotFound
+from hub.domain.notices import Notice, Reply, State
+from hub.domain.policy import REASON_WORDS, Gone, Reason
+from hub.runtime.routing import Route
+from hub.services.caretaking import Caretaking
+from hub.services.noticeboard import Noticeboard
+from hub.web import views
+from hub.web.house import House
+from hub.web.pages.posting import Posting, asker
+from hub.web.pages.reading import EXCERPT, cursor, name_of
+from hub.web.richtext import excerpt
+from hub.web.server import Answer, PageHandler, Redirect, Visit
+from hub.words import N_
+
+_LINES = 50
+
+
+class MissingReason(HubError):
+    """No reason chosen."""
+
+    code = "missing-reason"
+    status = 422
+    template = N_("Choose what is wrong with it.")
+
+
+class UnknownReference(NotFound):
+    """No report of that reference."""
+
+    code = "unknown-reference"
+    template = N_("There is no report with this reference. Check it against what you wrote down.")
+
+
+class Telling:
+    """Reports need no account; the ledger names no one."""
+
+    def __init__(self, board: Noticeboard, caretaking: Caretaking, house: House, posting: Posting) -> None:
+        self._board = board
+        self._caretaking = caretaking
+        self._house = house
+        self._posting = posting
+
+    def routes(self) -> list[Route[PageHandler]]:
+        """The table."""
+        return [
+            Route("GET", "/reports", self.look_up),
+            Route("GET", "/decisions", self.decisions),
+            Route("GET", "/notices/{id}/report", self.notice_form),
+            Route("POST", "/notices/{id}/report", self.report_notice),
+            Route("GET", "/replies/{id}/report", self.reply_form),
+            Route("POST", "/replies/{id}/report", self.report_reply),
+        ]
+
+    async def notice_form(self, visit: Visit) -> Answer:
+        """The form about a notice."""
+        return await self._form(visit, await self._notice(visit), None)
+
+    async def reply_form(self, visit: Visit) -> Answer:
+        """The form about a reply."""
+        reply, notice = await self._reply(visit)
+        return await self._form(visit, notice, reply)
+
+    async def report_notice(self, visit: Visit) -> Answer:
+        """Report a notice."""
+        return await self._report(visit, await self._notice(visit), None)
+
+    async def report_reply(self, visit: Visit) -> Answer:
+        """Report a reply."""
+        reply, notice = await self._reply(visit)
+        return await self._report(visit, notice, reply)
+
+    async def look_up(self, visit: Visit) -> Answer:
+        """What became of a report."""
+        reference = visit.query.get("ref", "").strip()
+        page = await self._house.page(visit)
+        if not reference:
+            return self._house.content(visit, views.ReportsPage(page=page))
+        try:
+            report, hidden = await self._board.outcome(reference)
+        except NotFound:
+            sentence = visit.words.translate(UnknownReference.template)
+            view = views.ReportsPage(page=page, values={"ref": reference}, errors={"ref": sentence})
+            return self._house.content(visit, view, status=404, keep=False)
+        state = views.ReportState.WAITING_HIDDEN if hidden else views.ReportState.WAITING
+        if report.decided_ms is not None:
+            kept = report.outcome == "kept"
+            state = views.ReportState.KEPT if kept else views.ReportState.HIDDEN
+        outcome = views.ReportOutcome(
+            reference=f"{report.reference[:4]}-{report.reference[4:]}",
+            state=state,
+            received_ms=report.at_ms,
+            decided_ms=report.decided_ms or 0,
+            rule=visit.words.gettext(report.rule),
+            sentence=report.answer,
+        )
+        view = views.ReportsPage(page=page, outcome=outcome, thanks="thanks" in visit.query)
+        return self._house.content(visit, view, keep=False)
+
+    async def decisions(self, visit: Visit) -> Answer:
+        """The ledger, newest first."""
+        entries = await self._caretaking.ledger(cursor(visit.query.get("before", "")), _LINES + 1)
+        older = str(entries[_LINES - 1].number) if len(entries) > _LINES else ""
+        page = await self._house.page(visit)
+        view = views.DecisionsPage(page=page, entries=tuple(entries[:_LINES]), older=older)
+        return self._house.content(visit, view)
+
+    async def _form(
+        self,
+        visit: Visit,
+        notice: Notice,
+        reply: Reply | None,
+        *,
+        values: dict[str, str] | None = None,
+        errors: dict[str, str] | None = None,
+        status: int = 200,
+    ) -> Answer:
+        page = await self._house.page(visit)
+        view = views.ReportPage(
+            page=page,
+            notice=notice,
+            reply=reply,
+            excerpt=excerpt((reply or notice).text, EXCERPT),
+            reasons=tuple(
+                views.Choice(str(reason), visit.words.gettext(REASON_WORDS[reason])) for reason in Reason
+            ),
+            key=self._posting.fresh_key(),
+            values=values or {},
+            errors=errors or {},
+        )
+        return self._house.content(visit, view, status=status, keep=False)
+
+    async def _report(self, visit: Visit, notice: Notice, reply: Reply | None) -> Answer:
+        async with self._posting.form(visit) as form:
+            values = {"reason": form.first("reason"), "text": form.first("text")}
+            if values["reason"] not in set(Reason):
+                errors = {"reason": visit.words.translate(MissingReason.template)}
+                return await self._form(visit, notice, reply, values=values, errors=errors, status=422)
+            try:
+                reported = await self._board.report(
+                    (reply or notice).public_id,
+                    "reply" if reply else "notice",
+                    Reason(values["reason"]),
+                    values["text"],
+                    asker(visit),
+                    form.first("key")[:64],
+                )
+            except HubError as error:
+                errors = {"": visit.words.translate(error.template, **error.fields)}
+                return await self._form(
+                    visit, notice, reply, values=values, errors=errors, status=error.status
+                )
+        return Redirect(f"/reports?ref={reported.reference}&thanks", reported.cookie)
+
+    async def _notice(self, visit: Visit) -> Notice:
+        notice = (await self._board.thread(name_of(visit.names["id"]))).notice
+        if notice.state is not State.LIVE:
+            raise Gone
+        return notice
+
+    async def _reply(self, visit: Visit) -> tuple[Reply, Notice]:
+        reply, notice, state = await self._board.reply(name_of(visit.names["id"]))
+        if state is not State.LIVE or notice.state is not State.LIVE:
+            raise Gone
+        return reply, notice
