@@ -5,7 +5,7 @@ BIN := $(VENV)/bin
 DATA ?= data
 PORT ?= 8080
 
-.PHONY: run demo env test prove bench words clean
+.PHONY: run demo env test prove bench words docs clean
 
 run: $(VENV)/run.stamp                 ## start a hub on its embedded defaults
 	$(BIN)/hub run --data $(DATA) --port $(PORT)
@@ -26,6 +26,9 @@ bench: $(VENV)/test.stamp              ## the figures, as ratios to a ceiling of
 
 words: $(VENV)/run.stamp               ## collect the words of templates and code into the catalogues
 	$(BIN)/python -m hub.words.compile --collect
+
+docs: $(VENV)/test.stamp               ## write the pages of docs/ that are made from the program
+	$(BIN)/python -m tests.contracts.documents
 
 $(VENV)/run.stamp: constraints.txt pyproject.toml
 	$(PYTHON) -m venv $(VENV)

@@ -3,14 +3,12 @@
 from __future__ import annotations
 
 import asyncio
-import contextlib
 import fcntl
 import logging
 import os
 import random
 import secrets
 import socket
-import sqlite3
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime
@@ -51,7 +49,7 @@ from hub.services.upkeep import Upkeep
 from hub.settings import Settings
 from hub.storage import decisions, journal
 from hub.storage.blobs import NOTICES, BlobStore, Reserve
-from hub.storage.database import Database
+from hub.storage.database import Connection, Database
 from hub.storage.journal import Pen
 from hub.web.connections import ConnectionLimits, GuardedServer, fast_parser_present
 from hub.web.forms import FormLimits, Staging
@@ -190,7 +188,7 @@ def lay_foundation(
 
 
 def _found(
-    connection: sqlite3.Connection, hub: HubId, chance: Callable[[int], bytes]
+    connection: Connection, hub: HubId, chance: Callable[[int], bytes]
 ) -> tuple[dict[str, str], Stamp]:
     journal.found(connection, hub, Epoch(chance(8)))
     return decisions.settings(connection), journal.last_stamp(connection)
@@ -262,7 +260,7 @@ class Hub:
                 RoomCheck(blobs, reserve, NOTICES.least),
                 TimeCheck(self._quality),
                 NamesCheck(lambda: self._announcement.sentence, lambda: list(self._announcement.names)),
-                DeskCheck(database),
+                DeskCheck(database, clock.now_ms),
             ],
             self._standing,
         )
@@ -372,12 +370,19 @@ class Hub:
             await self.stop()
 
     async def stop(self) -> None:
-        """Accept nothing more, finish what runs, close. Under five seconds in all."""
+        """Accept nothing more, finish what runs, close. Under five seconds in all; a stage that fails or
+        takes too long does not keep the next from its turn."""
         systemd.notify("STOPPING=1")
-        with contextlib.suppress(Exception):
-            await self._server.stop(STOP_S)
-        await self._socket.stop()
-        await self.close()
+        for name, stage, seconds in (
+            ("pages", self._server.stop(STOP_S), STOP_S + 0.5),
+            ("socket", self._socket.stop(), 0.3),
+            ("data", self.close(), 10.0),
+        ):
+            try:
+                async with asyncio.timeout(seconds):
+                    await stage
+            except Exception:
+                _log.exception("stopping went wrong", extra={"task": name})
         _log.info("stopped")
 
     async def close(self) -> None:
@@ -550,15 +555,9 @@ class Hub:
     async def _feed_watchdog(self) -> None:
         seconds = systemd.watchdog_seconds() or 30.0
         while True:
-            await self.database.maintain(_touch)
+            await self.database.touch()
             systemd.notify("WATCHDOG=1")
             await asyncio.sleep(seconds / 3)
-
-
-def _touch(connection: sqlite3.Connection) -> None:
-    """Show that a transaction can begin; writes nothing."""
-    connection.execute("BEGIN IMMEDIATE")
-    connection.execute("ROLLBACK")
 
 
 def _bind(listen: str, port: int) -> socket.socket:

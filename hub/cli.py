@@ -53,7 +53,7 @@ def main(argv: Sequence[str] | None = None) -> None:
         sys.exit(EXIT_REFUSED)
     except HubAway:
         print(
-            f"hub: no hub answers in {arguments.data}. Nothing was changed. Start it with: hub run --data DIR",
+            f"hub: no hub answers in {arguments.data}. Nothing was changed. Start it: hub run --data DIR",
             file=sys.stderr,
         )
         sys.exit(EXIT_AWAY)
@@ -71,7 +71,7 @@ def _run(arguments: argparse.Namespace) -> int:
     from hub.runtime import logs
     from hub.runtime.supervise import Fatal
 
-    logs.set_up(os.environ.get("HUB_LOG", "info"))
+    logs.set_up("info")
     given = {"web.port": arguments.port, "hub.name": arguments.name, "web.listen": arguments.listen}
     flags = {key: str(value) for key, value in given.items() if value is not None}
     try:
@@ -83,8 +83,10 @@ def _run(arguments: argparse.Namespace) -> int:
 
 async def _serve(data: Path, flags: dict[str, str]) -> None:
     from hub.app import Hub
+    from hub.runtime import logs
 
     hub = await Hub.open(data, environ=os.environ, flags=flags)
+    logs.set_up(hub.preferences.current.log.level)
     try:
         await hub.start()
     except BaseException:
@@ -105,7 +107,7 @@ def _greet(hub: Hub) -> None:
     print(f"{hub.name} is running. Open it on this network:")
     for address in [*hub.expected_names(), *addresses]:
         print(f"  {address}/")
-    if sys.stdout.isatty():
+    with contextlib.suppress(UnicodeEncodeError):  # a terminal without block characters
         import segno
 
         segno.make(f"{addresses[0]}/", micro=False).terminal(compact=True, border=2)

@@ -223,10 +223,11 @@ def parse(text: str, file: str) -> Settings:
     """The settings in a file's text; raises `SettingsError` with the line of what is wrong."""
     try:
         values = tomllib.loads(text)
-    except tomllib.TOMLDecodeError as error:
-        at = re.search(r" \(at line (\d+).*", str(error))
-        where, what = (f"{file}, line {at[1]}", str(error)[: at.start()]) if at else (file, str(error))
-        raise SettingsError(where=where, reason=f"this is not TOML: {what}.") from error
+    except ValueError as error:
+        at = re.search(r" \(at (?:line (\d+)|end of document).*", str(error))
+        line = at[1] if at and at[1] else text.rstrip().count("\n") + 1
+        what = str(error)[: at.start()] if at else str(error)
+        raise SettingsError(where=f"{file}, line {line}", reason=f"this is not TOML: {what}.") from error
     known = _known()
     names: dict[str, list[str]] = {}
     for item in known.values():
@@ -432,7 +433,7 @@ def _where(file: str, text: str, section: str, name: str = "") -> str:
     for count in range(1, len(lines) + 1):
         try:
             values = tomllib.loads("\n".join(lines[:count]))
-        except tomllib.TOMLDecodeError:
+        except ValueError:
             continue
         if section in values and (not name or name in values[section]):
             break

@@ -10,9 +10,10 @@ from pathlib import Path
 def write_atomically(path: Path, data: bytes, mode: int = 0o600) -> None:
     """Replace ``path`` by a file of ``data``: write beside it, fsync, rename, fsync the folder. Blocking.
 
-    Raises `OSError`; then the old file, or none, is there untouched.
+    One writer a path at a time. Raises `OSError`; then the old file, or none, is there untouched.
     """
-    beside = path.with_name(f".{path.name}.{os.getpid()}")
+    beside = path.with_name(f".{path.name}.new")
+    beside.unlink(missing_ok=True)  # left by a power cut
     try:
         descriptor = os.open(beside, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, mode)
         with os.fdopen(descriptor, "wb") as file:

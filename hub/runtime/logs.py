@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 import sys
+import traceback
 from typing import Final
 
 _FIELDS: Final = ("task", "method", "path", "code", "status", "check", "count", "seconds", "port")
@@ -19,9 +20,15 @@ class _Lines(logging.Formatter):
         ]
         parts += [f"{name}={getattr(record, name)!r}" for name in _FIELDS if name in record.__dict__]
         line = " ".join(parts)
-        if record.exc_info:
-            line += "\n" + self.formatException(record.exc_info)
+        if record.exc_info and record.exc_info[1] is not None:
+            line += "\n" + _where_and_what(record.exc_info[1])
         return line
+
+
+def _where_and_what(error: BaseException) -> str:
+    """The frames and the kind of an error, without its message, which may quote what people wrote."""
+    frames = "".join(traceback.format_tb(error.__traceback__))
+    return f"{frames}{type(error).__name__}"
 
 
 class _CountedNotLogged(logging.Filter):

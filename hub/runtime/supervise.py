@@ -25,9 +25,10 @@ class Fatal(Exception):
 
 @dataclass(slots=True)
 class TaskState:
-    """How one task is: how often it failed in a row, and the kind of its last error."""
+    """How one task is: whether it runs now, how often it failed in a row, the kind of its last error."""
 
     name: str
+    running: bool = False
     failures: int = 0
     last_error: str = ""
 
@@ -56,25 +57,47 @@ class Supervisor:
             async with asyncio.TaskGroup() as group:
                 for state, job in self._jobs:
                     group.create_task(self._keep_running(state, job), name=state.name)
-        except* Fatal as fatal:
-            raise fatal.exceptions[0] from None
+        except* Fatal as group:
+            raise _first(group) from None
 
     async def _keep_running(self, state: TaskState, job: Callable[[], Awaitable[None]]) -> None:
         while True:
             began = self._monotonic()
+            state.running = True
+            error: Exception | None = None
             try:
                 await job()
-                state.last_error = "ended"
             except Fatal:
                 raise
-            except Exception as error:
-                state.last_error = type(error).__name__
-                if state.failures == 0:
-                    _log.exception("task failed", extra={"task": state.name})
-                else:  # the same failure for a month must not fill the card
-                    _log.debug("task failed again", extra={"task": state.name})
-            if self._monotonic() - began > WELL_AFTER_S:
-                state.failures = 0
-            state.failures += 1
-            pause = min(FIRST_PAUSE_S * 2 ** (state.failures - 1), LONGEST_PAUSE_S)
+            except ExceptionGroup as group:
+                fatal, _ = group.split(Fatal)
+                if fatal is not None:
+                    raise fatal from None
+                error = group
+            except Exception as failure:
+                error = failure
+            finally:
+                state.running = False
+            self._note(state, error, self._monotonic() - began)
+            pause = min(FIRST_PAUSE_S * 2 ** min(state.failures - 1, 16), LONGEST_PAUSE_S)
             await asyncio.sleep(pause * (0.75 + self._jitter() / 2))
+
+    def _note(self, state: TaskState, error: Exception | None, ran_s: float) -> None:
+        """Count a failure; say a new one loudly, and the same for a month quietly: the card would fill."""
+        kind = "ended" if error is None else type(error).__name__
+        if ran_s > WELL_AFTER_S:
+            state.failures = 0
+        if state.failures and kind == state.last_error:
+            _log.debug("task failed again", extra={"task": state.name})
+        elif error is None:
+            _log.error("task ended", extra={"task": state.name})
+        else:
+            _log.error("task failed", exc_info=error, extra={"task": state.name})
+        state.last_error = kind
+        state.failures += 1
+
+
+def _first(group: BaseException) -> BaseException:
+    while isinstance(group, BaseExceptionGroup):
+        group = group.exceptions[0]
+    return group

@@ -6,7 +6,6 @@ rule only) and one in the private audit log (the local user who asked).
 
 from __future__ import annotations
 
-import sqlite3
 from collections.abc import Callable
 from dataclasses import dataclass
 
@@ -26,8 +25,9 @@ from hub.services.noticeboard import (
     write_reply,
 )
 from hub.storage import authors, decisions, moderation, notices
-from hub.storage.database import Database
+from hub.storage.database import Connection, Database
 from hub.storage.journal import Pen
+from hub.storage.notices import Counts
 from hub.words import N_
 
 MAX_PINS = 3
@@ -89,19 +89,6 @@ class Item:
     device: str
 
 
-@dataclass(frozen=True, slots=True)
-class Counts:
-    """How much there is of everything, for the status."""
-
-    notices: int
-    replies: int
-    waiting: int
-    reports: int
-    hidden: int
-    records: int
-    devices: int
-
-
 class Caretaking:
     """The caretakers' acts. ``actor`` is the local user's name, for the private audit log only."""
 
@@ -129,7 +116,7 @@ class Caretaking:
     async def waiting(self) -> list[Item]:
         """What waits for approval, the oldest first."""
 
-        def read(connection: sqlite3.Connection) -> list[Item]:
+        def read(connection: Connection) -> list[Item]:
             return [self._item(connection, held.obj, held) for held in moderation.all_held(connection)]
 
         return await self._database.read_with(read)
@@ -143,7 +130,7 @@ class Caretaking:
     async def reports(self, *, decided: bool = False) -> list[tuple[moderation.Report, Item]]:
         """Open reports, the oldest first; or the latest decided ones."""
 
-        def read(connection: sqlite3.Connection) -> list[tuple[moderation.Report, Item]]:
+        def read(connection: Connection) -> list[tuple[moderation.Report, Item]]:
             found = (
                 moderation.decided_reports(connection, 100)
                 if decided
@@ -166,15 +153,7 @@ class Caretaking:
     async def counts(self) -> Counts:
         """How much there is of everything."""
         now = self._pen().now_ms
-        [row] = await self._database.read(
-            "SELECT (SELECT count(*) FROM notice WHERE state = 0 AND exp_ms > ?1 AND NOT EXISTS"
-            " (SELECT 1 FROM hide WHERE hide.obj = notice.obj)),"
-            " (SELECT count(*) FROM reply WHERE state = 0), (SELECT count(*) FROM held),"
-            " (SELECT count(*) FROM report WHERE decided_ms IS NULL), (SELECT count(*) FROM hide),"
-            " (SELECT count(*) FROM record), (SELECT count(*) FROM device)",
-            (now,),
-        )
-        return Counts(*row)
+        return await self._database.read_with(lambda connection: notices.counts(connection, now))
 
     # --- deciding about items ---------------------------------------------------------------------
 
@@ -182,7 +161,7 @@ class Caretaking:
         """Put up what waits; returns its public id. Raises `NothingHeld`."""
         pen = self._pen()
 
-        def write(connection: sqlite3.Connection) -> str:
+        def write(connection: Connection) -> str:
             obj = self._find(connection, name)
             held = moderation.held(connection, obj)
             if held is None:
@@ -201,7 +180,7 @@ class Caretaking:
         """Do not put up what waits: it is erased, and the ledger says by which rule."""
         pen, sentence = self._pen(), self._rule(rule)
 
-        def write(connection: sqlite3.Connection) -> None:
+        def write(connection: Connection) -> None:
             obj = self._find(connection, name)
             held = moderation.held(connection, obj)
             if held is None:
@@ -218,7 +197,7 @@ class Caretaking:
         """Show an item to nobody, from the next request on."""
         pen, sentence = self._pen(), self._rule(rule)
 
-        def write(connection: sqlite3.Connection) -> None:
+        def write(connection: Connection) -> None:
             item = self._item(connection, self._find(connection, name))
             self._hide(connection, item, pen.now_ms, sentence, actor)
 
@@ -228,7 +207,7 @@ class Caretaking:
         """Show a hidden item again."""
         pen, sentence = self._pen(), self._rule(rule)
 
-        def write(connection: sqlite3.Connection) -> None:
+        def write(connection: Connection) -> None:
             item = self._item(connection, self._find(connection, name))
             self._unhide(connection, item, pen.now_ms, sentence, actor)
 
@@ -238,7 +217,7 @@ class Caretaking:
         """Erase a notice or reply for good: body, pictures, search entries, from every file (decision 6)."""
         pen, sentence = self._pen(), self._rule(rule)
 
-        def write(connection: sqlite3.Connection) -> list[str]:
+        def write(connection: Connection) -> list[str]:
             item = self._item(connection, self._find(connection, name))
             blobs = retract(connection, pen, item.obj)
             moderation.decide_reports(connection, item.obj, pen.now_ms, "erased", sentence, "")
@@ -251,7 +230,7 @@ class Caretaking:
         """Pin a notice to the top until a time (0 unpins); at most three at once."""
         pen = self._pen()
 
-        def write(connection: sqlite3.Connection) -> None:
+        def write(connection: Connection) -> None:
             item = self._item(connection, self._find(connection, name))
             if item.notice is None:
                 raise NotFound
@@ -268,7 +247,7 @@ class Caretaking:
         reports alone can not hide it."""
         pen = self._pen()
 
-        def write(connection: sqlite3.Connection) -> None:
+        def write(connection: Connection) -> None:
             item = self._item(connection, self._find(connection, name))
             if item.notice is None:
                 raise NotFound
@@ -288,7 +267,7 @@ class Caretaking:
         """
         pen, sentence = self._pen(), self._rule(rule)
 
-        def write(connection: sqlite3.Connection) -> tuple[str, list[str]]:
+        def write(connection: Connection) -> tuple[str, list[str]]:
             report = moderation.report(connection, normal_reference(reference))
             if report is None:
                 raise NotFound
@@ -326,7 +305,7 @@ class Caretaking:
         """Let one severe report by this device hide an item until a caretaker has looked (J11)."""
         pen = self._pen()
 
-        def write(connection: sqlite3.Connection) -> None:
+        def write(connection: Connection) -> None:
             device = self._device(connection, mark)
             authors.set_device(connection, device.hash, trusted=trusted)
             decisions.note(connection, pen.now_ms, actor, "trust" if trusted else "distrust", device.mark)
@@ -336,7 +315,7 @@ class Caretaking:
     async def _restrain(self, mark: str, act: Act, until_ms: int, rule: str, actor: str) -> None:
         pen, sentence = self._pen(), self._rule(rule)
 
-        def write(connection: sqlite3.Connection) -> None:
+        def write(connection: Connection) -> None:
             device = self._device(connection, mark)
             if act is Act.BAN:
                 authors.set_device(connection, device.hash, banned_until_ms=until_ms)
@@ -357,7 +336,7 @@ class Caretaking:
         """Note a changed setting (already checked); the ledger says what it is now."""
         now = self._pen().now_ms
 
-        def write(connection: sqlite3.Connection) -> None:
+        def write(connection: Connection) -> None:
             decisions.change_setting(connection, key, value, now)
             decisions.decide(connection, now, Act.SETTING, key, Role.CARETAKER, "setting", public_value[:120])
             decisions.note(connection, now, actor, "setting", key)
@@ -377,7 +356,7 @@ class Caretaking:
             raise NameTheRule(rules=len(rules))
         return rule[:200]
 
-    def _find(self, connection: sqlite3.Connection, name: str) -> ObjectId:
+    def _find(self, connection: Connection, name: str) -> ObjectId:
         canonical = parse_public(name.strip())
         if canonical is not None:
             now = self._pen().now_ms
@@ -398,9 +377,7 @@ class Caretaking:
             raise NotFound
         return waiting[0]
 
-    def _item(
-        self, connection: sqlite3.Connection, obj: ObjectId, held: moderation.Held | None = None
-    ) -> Item:
+    def _item(self, connection: Connection, obj: ObjectId, held: moderation.Held | None = None) -> Item:
         held = held or moderation.held(connection, obj)
         now = self._pen().now_ms
         notice = notices.by_object(connection, now, obj)
@@ -423,15 +400,13 @@ class Caretaking:
             device=device.mark if device else "",
         )
 
-    def _hide(self, connection: sqlite3.Connection, item: Item, now: int, sentence: str, actor: str) -> None:
+    def _hide(self, connection: Connection, item: Item, now: int, sentence: str, actor: str) -> None:
         answer = notices.reply_by_object(connection, item.obj) if item.of == "reply" else None
         thread = answer.notice if answer else None
         moderation.hide(connection, item.obj, thread, now, sentence, by_reports=False)
         self._decided(connection, now, Act.HIDE, sentence, item.of, actor, item.obj)
 
-    def _unhide(
-        self, connection: sqlite3.Connection, item: Item, now: int, sentence: str, actor: str
-    ) -> None:
+    def _unhide(self, connection: Connection, item: Item, now: int, sentence: str, actor: str) -> None:
         if item.state is State.ERASED:
             raise AlreadyErased
         moderation.unhide(connection, item.obj)
@@ -439,7 +414,7 @@ class Caretaking:
 
     def _decided(
         self,
-        connection: sqlite3.Connection,
+        connection: Connection,
         now: int,
         act: Act,
         sentence: str,
@@ -450,7 +425,7 @@ class Caretaking:
         decisions.decide(connection, now, act, sentence, Role.CARETAKER, of)
         decisions.note(connection, now, actor, str(act), public_form(obj))
 
-    def _approve_notice(self, connection: sqlite3.Connection, pen: Pen, held: moderation.Held) -> None:
+    def _approve_notice(self, connection: Connection, pen: Pen, held: moderation.Held) -> None:
         body = read_notice_body(held.body, held.scope, held.exp_ms)
         if held.changes:
             changed = NoticeBody(body.draft, body.posted_ms, body.edited_ms)
@@ -460,7 +435,7 @@ class Caretaking:
         owner = authors.owner(connection, held.obj)
         authors.count_shown(connection, owner.device if owner else None)
 
-    def _approve_reply(self, connection: sqlite3.Connection, pen: Pen, held: moderation.Held) -> None:
+    def _approve_reply(self, connection: Connection, pen: Pen, held: moderation.Held) -> None:
         notice = notices.by_object(connection, pen.now_ms, held.notice) if held.notice else None
         if notice is None or notice.state is not State.LIVE:
             raise AlreadyErased
@@ -470,7 +445,7 @@ class Caretaking:
         else:
             publish_reply(connection, pen, held.obj, body.draft, notice, self._chance(16))
 
-    def _device(self, connection: sqlite3.Connection, mark: str) -> authors.Device:
+    def _device(self, connection: Connection, mark: str) -> authors.Device:
         device = authors.device_by_mark(connection, mark.strip().lower().replace(" ", "-"))
         if device is None:
             raise NotFound

@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-import sqlite3
 from collections.abc import Callable, Sequence
 
 from hub.storage import notices, search
 from hub.storage.blobs import BlobStore
-from hub.storage.database import Database, leave_no_trace
+from hub.storage.database import Connection, Database, leave_no_trace
 
 
 class Eraser:
@@ -26,12 +25,12 @@ class Eraser:
         transaction can be naming one.
         """
 
-        def remove(connection: sqlite3.Connection) -> None:
+        def remove(connection: Connection) -> None:
             for sha256 in blobs:
                 if not notices.blob_is_named(connection, sha256):
                     self._blobs.remove(sha256)
 
-        def wipe(connection: sqlite3.Connection) -> None:
+        def wipe(connection: Connection) -> None:
             remove(connection)
             leave_no_trace(connection)
 

@@ -35,7 +35,7 @@ class HealthReport:
 
 
 class Health:
-    """``standing`` is asked anew each time; a check that fails itself becomes a line, the others still run."""
+    """``standing`` is asked anew each time. A check that fails becomes a line; the others still run."""
 
     def __init__(self, checks: Sequence[Check], standing: Callable[[], Standing]) -> None:
         self._checks = checks

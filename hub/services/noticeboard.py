@@ -6,7 +6,6 @@ where something is theirs.
 
 from __future__ import annotations
 
-import sqlite3
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from datetime import datetime, tzinfo
@@ -49,7 +48,7 @@ from hub.domain.submission import FormRefused, Typed, check_notice, check_reply
 from hub.services.identity import Identity
 from hub.services.limits import Gate
 from hub.storage import authors, decisions, journal, moderation, notices, search
-from hub.storage.database import Database
+from hub.storage.database import Connection, Database
 from hub.storage.decisions import Origin
 from hub.storage.journal import Pen
 from hub.storage.projections import refresh
@@ -194,7 +193,7 @@ class Noticeboard:
         """Notices in which, or in one of whose replies, every word begins a word; newest first."""
         now = self._now()
 
-        def read(connection: sqlite3.Connection) -> Results:
+        def read(connection: Connection) -> Results:
             def visible(notice: ObjectId, obj: ObjectId) -> bool:
                 if moderation.hidden(connection, obj) is not None:
                     return False
@@ -229,7 +228,7 @@ class Noticeboard:
         """
         now, device = self._now(), self._device_hash(cookie)
 
-        def read(connection: sqlite3.Connection) -> Thread:
+        def read(connection: Connection) -> Thread:
             notice = notices.by_public_id(connection, now, name)
             if notice is None:
                 return self._held_thread(connection, name, device)
@@ -255,7 +254,7 @@ class Noticeboard:
         """The reply called ``name`` and its notice; raises `NotFound` for what nobody may see."""
         now = self._now()
 
-        def read(connection: sqlite3.Connection) -> tuple[Reply, Notice, State]:
+        def read(connection: Connection) -> tuple[Reply, Notice, State]:
             answer = notices.reply_by_public_id(connection, name)
             notice = notices.by_object(connection, now, answer.notice) if answer else None
             if answer is None or notice is None or answer.reply.hidden or notice.hidden:
@@ -294,7 +293,7 @@ class Noticeboard:
         obj = ObjectId(self._chance(16))
         phrase = make_phrase(self._chance(5))
 
-        def write(connection: sqlite3.Connection) -> bool:
+        def write(connection: Connection) -> bool:
             self._require_room()
             device = self._meet(connection, cookie, now)
             held = must_be_held(policy, _writer(device), now)
@@ -328,7 +327,7 @@ class Noticeboard:
         obj = ObjectId(self._chance(16))
         phrase = make_phrase(self._chance(5))
 
-        def write(connection: sqlite3.Connection) -> bool:
+        def write(connection: Connection) -> bool:
             self._require_room()
             current = notices.by_object(connection, now, notice.obj)
             if current is None or current.hidden:
@@ -370,7 +369,7 @@ class Noticeboard:
             draft = replace(draft, expires_ms=notice.expires_ms)
         self._slow_down(asker, policy)
 
-        def write(connection: sqlite3.Connection) -> bool:
+        def write(connection: Connection) -> bool:
             self._require_room()
             device = self._require_owner(connection, notice.obj, asker)
             held = must_be_held(policy, _writer(device), now)
@@ -409,7 +408,7 @@ class Noticeboard:
         draft = check_reply(typed, fallback_lang)
         self._slow_down(asker, policy)
 
-        def write(connection: sqlite3.Connection) -> bool:
+        def write(connection: Connection) -> bool:
             self._require_room()
             device = self._require_owner(connection, reply.obj, asker)
             held = must_be_held(policy, _writer(device), now)
@@ -437,7 +436,7 @@ class Noticeboard:
         notice = (await self.thread(name, asker.cookie)).notice
         self._slow_down(asker, policy)
 
-        def write(connection: sqlite3.Connection) -> int:
+        def write(connection: Connection) -> int:
             self._require_owner(connection, notice.obj, asker)
             return extend_notice(connection, self._pen(), notice.obj, policy, now, self._chance(16))
 
@@ -450,7 +449,7 @@ class Noticeboard:
         """
         obj = await self._find(name, asker)
 
-        def write(connection: sqlite3.Connection) -> None:
+        def write(connection: Connection) -> None:
             self._require_owner(connection, obj, asker)
             moderation.release(connection, obj)
             item = journal.versions(connection, obj)
@@ -466,7 +465,7 @@ class Noticeboard:
         obj = await self._find(name, asker)
         now, undo_ms = self._now(), self._policy().undo_minutes * MINUTE_MS
 
-        def write(connection: sqlite3.Connection) -> None:
+        def write(connection: Connection) -> None:
             self._require_owner(connection, obj, asker)
             state, changed_ms = _state(connection, now, obj)
             if state is State.LIVE:
@@ -490,7 +489,7 @@ class Noticeboard:
         kept = [Kept(self._chance(12).hex(), picture) for picture in pictures]
         now = self._now()
 
-        def write(connection: sqlite3.Connection) -> None:
+        def write(connection: Connection) -> None:
             for item in kept:
                 authors.keep_picture(connection, item.token, cbor.encode(write_picture(item.picture)), now)
 
@@ -505,7 +504,7 @@ class Noticeboard:
         own = (await self.thread(of, asker.cookie if asker else None)).notice.pictures if of else ()
         standing = {picture.full.sha256[:24]: picture for picture in own}
 
-        def read(connection: sqlite3.Connection) -> list[Kept]:
+        def read(connection: Connection) -> list[Kept]:
             found = []
             for token in dict.fromkeys(tokens):
                 data = authors.kept_picture(connection, token)
@@ -536,7 +535,7 @@ class Noticeboard:
         reference = base32(self._chance(5))
         key = self._identity.veil("form", form_key.encode()) if form_key else None
 
-        def write(connection: sqlite3.Connection) -> Reported:
+        def write(connection: Connection) -> Reported:
             earlier = moderation.report_of_form(connection, key) if key else None
             if earlier is not None:
                 hidden = moderation.hidden(connection, obj) is not None
@@ -569,7 +568,7 @@ class Noticeboard:
     async def outcome(self, reference: str) -> tuple[moderation.Report, bool]:
         """A report by its reference, and whether its item is hidden now; raises `NotFound`."""
 
-        def read(connection: sqlite3.Connection) -> tuple[moderation.Report, bool]:
+        def read(connection: Connection) -> tuple[moderation.Report, bool]:
             report = moderation.report(connection, normal_reference(reference))
             if report is None:
                 raise NotFound
@@ -616,7 +615,7 @@ class Noticeboard:
         self._gate.pass_or_raise(("new-device", "", policy.new_devices))
         return self._chance(16).hex()
 
-    def _meet(self, connection: sqlite3.Connection, cookie: str, now: int) -> authors.Device:
+    def _meet(self, connection: Connection, cookie: str, now: int) -> authors.Device:
         device = self._device_hash(cookie)
         assert device is not None  # noqa: S101 - a cookie always has a hash
         known = authors.device(connection, device)
@@ -625,19 +624,15 @@ class Noticeboard:
         mark = "-".join(make_phrase(self._chance(5)).split()[:2])
         return authors.meet(connection, device, mark, now // DAY_MS)
 
-    def _own(
-        self, connection: sqlite3.Connection, obj: ObjectId, device: bytes, phrase: str, form_key: str
-    ) -> None:
+    def _own(self, connection: Connection, obj: ObjectId, device: bytes, phrase: str, form_key: str) -> None:
         key = self._identity.veil("form", form_key.encode()) if form_key else None
         authors.own(connection, obj, device, self._phrase_hash(phrase), key)
 
-    def _is_trusted(self, connection: sqlite3.Connection, device: bytes | None) -> bool:
+    def _is_trusted(self, connection: Connection, device: bytes | None) -> bool:
         known = authors.device(connection, device) if device else None
         return known is not None and known.trusted
 
-    def _require_owner(
-        self, connection: sqlite3.Connection, obj: ObjectId, asker: Asker
-    ) -> authors.Device | None:
+    def _require_owner(self, connection: Connection, obj: ObjectId, asker: Asker) -> authors.Device | None:
         """The asker's device, if it or the phrase shows that ``obj`` is theirs; raises `NotYours`."""
         owner = authors.owner(connection, obj)
         device = self._device_hash(asker.cookie)
@@ -660,7 +655,7 @@ class Noticeboard:
             return None
         key, now = self._identity.veil("form", form_key.encode()), self._now()
 
-        def read(connection: sqlite3.Connection) -> PutUp | None:
+        def read(connection: Connection) -> PutUp | None:
             obj = authors.object_of_form(connection, key)
             if obj is None:
                 return None
@@ -678,7 +673,7 @@ class Noticeboard:
         """The object id behind a public id: a notice, a reply, or the asker's own held item."""
         now, device = self._now(), self._device_hash(asker.cookie)
 
-        def read(connection: sqlite3.Connection) -> ObjectId:
+        def read(connection: Connection) -> ObjectId:
             notice = notices.by_public_id(connection, now, name)
             if notice is not None:
                 return notice.obj
@@ -692,11 +687,11 @@ class Noticeboard:
 
         return await self._database.read_with(read)
 
-    def _urgent_today(self, connection: sqlite3.Connection, now: int) -> int:
+    def _urgent_today(self, connection: Connection, now: int) -> int:
         leading = notices.first(connection, now)
         return sum(notice.kind is Kind.URGENT and notice.shown_ms > now - DAY_MS for notice in leading)
 
-    def _held_thread(self, connection: sqlite3.Connection, name: str, device: bytes | None) -> Thread:
+    def _held_thread(self, connection: Connection, name: str, device: bytes | None) -> Thread:
         for obj in authors.objects_of_device(connection, device) if device else ():
             held = moderation.held(connection, obj) if public_form(obj, 26).startswith(name) else None
             if held is not None and held.of == "notice":
@@ -705,7 +700,7 @@ class Noticeboard:
                 return Thread(notice, (), True, frozenset([obj]), waiting=True)
         raise NotFound
 
-    def _as_reply(self, connection: sqlite3.Connection, held: moderation.Held) -> Reply:
+    def _as_reply(self, connection: Connection, held: moderation.Held) -> Reply:
         draft = read_reply_body(held.body).draft
         return Reply(
             obj=held.obj,
@@ -723,9 +718,7 @@ class Noticeboard:
 # --- verbs inside a transaction, shared with the caretakers' services ------------------------------
 
 
-def publish_notice(
-    connection: sqlite3.Connection, pen: Pen, obj: ObjectId, draft: NoticeDraft, salt: bytes
-) -> None:
+def publish_notice(connection: Connection, pen: Pen, obj: ObjectId, draft: NoticeDraft, salt: bytes) -> None:
     """Write the first record of a notice and its projections."""
     journal.publish(
         connection,
@@ -739,9 +732,7 @@ def publish_notice(
     refresh(connection, obj)
 
 
-def write_notice(
-    connection: sqlite3.Connection, pen: Pen, obj: ObjectId, body: NoticeBody, salt: bytes
-) -> None:
+def write_notice(connection: Connection, pen: Pen, obj: ObjectId, body: NoticeBody, salt: bytes) -> None:
     """Write a further version of a notice; the one before loses its body."""
     journal.publish(
         connection,
@@ -756,7 +747,7 @@ def write_notice(
 
 
 def publish_reply(
-    connection: sqlite3.Connection, pen: Pen, obj: ObjectId, draft: ReplyDraft, notice: Notice, salt: bytes
+    connection: Connection, pen: Pen, obj: ObjectId, draft: ReplyDraft, notice: Notice, salt: bytes
 ) -> None:
     """Write the first record of a reply; it ends with its notice and is seen by whoever sees that."""
     journal.publish(
@@ -773,7 +764,7 @@ def publish_reply(
 
 
 def write_reply(
-    connection: sqlite3.Connection, pen: Pen, obj: ObjectId, body: ReplyBody, notice: Notice, salt: bytes
+    connection: Connection, pen: Pen, obj: ObjectId, body: ReplyBody, notice: Notice, salt: bytes
 ) -> None:
     """Write a further version of a reply."""
     journal.publish(
@@ -790,7 +781,7 @@ def write_reply(
 
 
 def extend_notice(
-    connection: sqlite3.Connection, pen: Pen, obj: ObjectId, policy: BoardPolicy, now: int, salt: bytes
+    connection: Connection, pen: Pen, obj: ObjectId, policy: BoardPolicy, now: int, salt: bytes
 ) -> int:
     """Let a live notice stand its usual time again from ``now``; never shortens it. Raises `Gone`."""
     current = notices.by_object(connection, now, obj)
@@ -806,7 +797,7 @@ def extend_notice(
     return until
 
 
-def withdraw(connection: sqlite3.Connection, pen: Pen, obj: ObjectId) -> None:
+def withdraw(connection: Connection, pen: Pen, obj: ObjectId) -> None:
     """Publish that ``obj`` is taken down; every hub hides it and keeps the body for now (decision 16a)."""
     standing = refresh(connection, obj)
     if standing is None or standing.state is not State.LIVE:
@@ -816,7 +807,7 @@ def withdraw(connection: sqlite3.Connection, pen: Pen, obj: ObjectId) -> None:
     refresh(connection, obj)
 
 
-def retract(connection: sqlite3.Connection, pen: Pen, obj: ObjectId) -> list[str]:
+def retract(connection: Connection, pen: Pen, obj: ObjectId) -> list[str]:
     """Erase ``obj``: bodies, projections and local truth go, signed headers stay.
 
     Returns the blobs (hex) nobody names any more; the caller removes them and empties the WAL.
@@ -844,7 +835,7 @@ def _writer(device: authors.Device | None) -> Writer:
     return Writer(device.shown, device.trusted, device.paused_until_ms, device.banned_until_ms)
 
 
-def _state(connection: sqlite3.Connection, now: int, obj: ObjectId) -> tuple[State, int]:
+def _state(connection: Connection, now: int, obj: ObjectId) -> tuple[State, int]:
     notice = notices.by_object(connection, now, obj)
     if notice is not None:
         return notice.state, notice.changed_ms

@@ -23,7 +23,8 @@ class NotWhileRunning(Refused):
     code = "not-while-running"
     status = 409
     template = N_(
-        "{key} is read when the hub starts. Write it into hub.toml in the data folder and start the hub again."
+        "{key} is read when the hub starts. Write it into hub.toml in the data folder "
+        "and start the hub again."
     )
 
 

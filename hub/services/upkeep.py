@@ -3,12 +3,11 @@
 from __future__ import annotations
 
 import asyncio
-import sqlite3
 from dataclasses import dataclass
 
-from hub.storage import inspection
+from hub.storage import inspection, notices, retention
 from hub.storage.blobs import BlobStore
-from hub.storage.database import Database
+from hub.storage.database import Connection, Database
 from hub.storage.inspection import Finding
 from hub.storage.projections import rebuild
 
@@ -31,11 +30,9 @@ class Upkeep:
     async def check(self) -> CheckResult:
         """Signatures, hashes, ledger, projections, search index, SQLite's own check, and every picture."""
 
-        def look(connection: sqlite3.Connection) -> tuple[list[Finding], int, list[str]]:
+        def look(connection: Connection) -> tuple[list[Finding], int, list[str]]:
             findings = list(inspection.check(connection))
-            (records,) = connection.execute("SELECT count(*) FROM record").fetchone()
-            blobs = [row[0].hex() for row in connection.execute("SELECT DISTINCT sha256 FROM blob_use")]
-            return findings, records, blobs
+            return findings, notices.counts(connection, 0).records, retention.named_blobs(connection)
 
         findings, records, blobs = await self._database.maintain(look)
         for sha256 in blobs:

@@ -94,7 +94,7 @@ def set_device(
     ):
         if value is not None:
             connection.execute(
-                f"UPDATE device SET {column} = ? WHERE hash = ?",  # noqa: S608 - three fixed names
+                f"UPDATE device SET {column} = ? WHERE hash = ?",
                 (value if column == "trusted" else value or None, device_hash),
             )
 

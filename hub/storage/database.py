@@ -21,6 +21,9 @@ import aiosqlite
 from hub.domain.errors import NoRoom
 from hub.storage.migrate import migrate
 
+Connection = sqlite3.Connection
+"""What a service's function is handed inside a transaction: for passing on to `hub.storage` only."""
+
 T = TypeVar("T")
 
 PAGE_SIZE = 4096
@@ -139,6 +142,15 @@ class Database:
     async def maintain(self, work: Callable[[sqlite3.Connection], T]) -> T:
         """Run ``work`` in the writer's thread outside any transaction: checkpoints, checks, VACUUM."""
         return await self._submit(work, alone=True)
+
+    async def touch(self) -> None:
+        """Return once the writer has shown that a transaction can begin; nothing is written."""
+
+        def begin(connection: sqlite3.Connection) -> None:
+            connection.execute("BEGIN IMMEDIATE")
+            connection.execute("ROLLBACK")
+
+        await self.maintain(begin)
 
     async def read(self, sql: str, parameters: Sequence[Any] | dict[str, Any] = ()) -> list[Any]:
         """All rows of one statement, from a reader's own connection."""

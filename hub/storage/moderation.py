@@ -152,7 +152,7 @@ def pinned(connection: sqlite3.Connection, now_ms: int) -> int:
 def forget(connection: sqlite3.Connection, obj: ObjectId) -> None:
     """Drop hide, marks and what is held of an erased object; reports stay, their words go."""
     for table in ("hide", "mark", "held"):
-        connection.execute(f"DELETE FROM {table} WHERE obj = ?", (obj,))  # noqa: S608 - fixed names
+        connection.execute(f"DELETE FROM {table} WHERE obj = ?", (obj,))
     connection.execute("UPDATE report SET words = '' WHERE obj = ?", (obj,))
 
 

@@ -89,7 +89,7 @@ def board(
 def first(connection: sqlite3.Connection, now_ms: int) -> list[Notice]:
     """What leads the board: pinned, then urgent, each by date."""
     rows = connection.execute(
-        f"{_NOTICE} WHERE {_SHOWN} AND notice.obj IN"  # noqa: S608 - constants of this module
+        f"{_NOTICE} WHERE {_SHOWN} AND notice.obj IN"
         " (SELECT obj FROM mark WHERE pinned_until_ms > :now OR official_until_ms > :now)"
         f" UNION {_NOTICE} WHERE {_SHOWN} AND notice.kind = 'urgent'",
         {"now": now_ms},
@@ -287,3 +287,29 @@ def _answer(row: tuple[Any, ...]) -> Answer:
         hidden=bool(hidden),
     )
     return Answer(reply, STATES[state], ObjectId(notice))
+
+
+@dataclass(frozen=True, slots=True)
+class Counts:
+    """How much there is of everything, for the status."""
+
+    notices: int
+    replies: int
+    waiting: int
+    reports: int
+    hidden: int
+    records: int
+    devices: int
+
+
+def counts(connection: sqlite3.Connection, now_ms: int) -> Counts:
+    """How much there is of everything; notices are those anybody may see."""
+    row = connection.execute(
+        "SELECT (SELECT count(*) FROM notice WHERE state = 0 AND exp_ms > ?1 AND NOT EXISTS"
+        " (SELECT 1 FROM hide WHERE hide.obj = notice.obj)),"
+        " (SELECT count(*) FROM reply WHERE state = 0), (SELECT count(*) FROM held),"
+        " (SELECT count(DISTINCT obj) FROM report WHERE decided_ms IS NULL),"
+        " (SELECT count(*) FROM hide), (SELECT count(*) FROM record), (SELECT count(*) FROM device)",
+        (now_ms,),
+    ).fetchone()
+    return Counts(*row)

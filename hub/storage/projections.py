@@ -40,7 +40,7 @@ def refresh(connection: sqlite3.Connection, obj: ObjectId) -> Standing | None:
 def rebuild(connection: sqlite3.Connection) -> int:
     """Make every projection again from the log; local truth is not touched. Returns the objects seen."""
     for table in ("notice", "reply", "blob_use"):
-        connection.execute(f"DELETE FROM {table}")  # noqa: S608 - three fixed names
+        connection.execute(f"DELETE FROM {table}")
     search.clear(connection)
     objects = journal.objects(connection)
     for obj in objects:

@@ -319,10 +319,7 @@ def _is_ours(host: str, ours: frozenset[str]) -> bool:
     if host in ours:
         return True
     name = host.lower()
-    if name.startswith("["):
-        name = name.partition("]")[0][1:]
-    else:
-        name = name.partition(":")[0]
+    name = name.partition("]")[0][1:] if name.startswith("[") else name.partition(":")[0]
     return name.removesuffix(".") in ours
 
 

@@ -6,6 +6,6 @@ speaks to the reader translates with a catalogue of ``hub.words.catalogues``.
 """
 
 
-def N_(message: str) -> str:  # noqa: N802 - gettext's own name for "to be translated later"
+def N_(message: str) -> str:
     """Mark ``message`` for the catalogues and return it unchanged."""
     return message

@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 from hub.domain.health import Condition, Line
+from hub.storage import notices
 from hub.storage.database import Database
 
 
@@ -11,14 +14,14 @@ class DeskCheck:
 
     code = "desk"
 
-    def __init__(self, database: Database) -> None:
+    def __init__(self, database: Database, now_ms: Callable[[], int]) -> None:
         self._database = database
+        self._now_ms = now_ms
 
     async def look(self) -> Line:
         """LOOK when something waits."""
-        [(waiting, reports)] = await self._database.read(
-            "SELECT (SELECT count(*) FROM held), (SELECT count(DISTINCT obj) FROM report WHERE decided_ms IS NULL)"
-        )
+        counts = await self._database.read_with(lambda connection: notices.counts(connection, self._now_ms()))
+        waiting, reports = counts.waiting, counts.reports
         if not waiting and not reports:
             return Line(Condition.OK, self.code, "Nothing waits for you.")
         words = " and ".join(

@@ -21,6 +21,6 @@ class WritingCheck:
         return Line(
             Condition.STOP,
             self.code,
-            "The card reported an error while writing. Everything that was confirmed is safe; nothing new is taken.",
+            "The card reported an error while writing. What was confirmed is safe; nothing new is taken.",
             "Make a backup now and replace the card.",
         )
