@@ -72,6 +72,7 @@ def _run(arguments: argparse.Namespace) -> int:
     from hub.runtime.supervise import Fatal
 
     logs.set_up("info")
+    os.umask(0o027)  # what people wrote is for the hub's own user and group
     given = {"web.port": arguments.port, "hub.name": arguments.name, "web.listen": arguments.listen}
     flags = {key: str(value) for key, value in given.items() if value is not None}
     try:

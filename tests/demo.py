@@ -25,7 +25,7 @@ from hub.app import Hub
 from hub.domain.clock import Stamp, TimeQuality
 from hub.domain.ids import Epoch, ObjectId, base32
 from hub.domain.ledger import Act, Role
-from hub.domain.notices import Kind, Notice, NoticeDraft, Picture, Scope
+from hub.domain.notices import Kind, NoticeDraft, Picture, Scope
 from hub.domain.policy import DEFAULT_RULES, Reason
 from hub.domain.records import Header, NoticeBody, RecordType, ReplyBody, encode_notice, encode_reply, seal
 from hub.runtime.system_clock import SystemClock
@@ -36,7 +36,7 @@ from hub.storage import decisions, journal, moderation, notices
 from hub.storage.journal import Pen
 from hub.storage.projections import refresh
 from tests import world
-from tests.world import DAY_MS, HOUR_MS, OWN, StreetNotice, StreetReply
+from tests.world import DAY_MS, HOUR_MS, StreetNotice, StreetReply
 from tests.world_content.pictures import photograph
 
 MANY = 320
@@ -264,9 +264,10 @@ class _Filling:
             decide(Act.KEEP, 4, Role.CARETAKER, at_ms)
 
         def reported(at_ms: int) -> None:
-            leading = [notice for notice in notices.shown(connection, at_ms, 20) if _is_report_worthy(notice)]
+            newest = notices.shown(connection, at_ms, MANY)
+            offer = next(notice for notice in newest if notice.lang == "en" and notice.kind is Kind.WORK)
             report = moderation.Report(
-                base32(self.chance.randbytes(5)), leading[0].obj, "notice", str(Reason.UNTRUE),
+                base32(self.chance.randbytes(5)), offer.obj, "notice", str(Reason.UNTRUE),
                 "I rang, and nobody there knows anything about it.", None, at_ms, None, None, "", "",
             )  # fmt: skip
             moderation.file_report(connection, report, None)
@@ -288,10 +289,6 @@ class _Filling:
         yield self.now_ms - 3 * DAY_MS, kept
         yield self.now_ms - 5 * HOUR_MS, reported
         yield self.now_ms - 2 * HOUR_MS, waiting
-
-
-def _is_report_worthy(notice: Notice) -> bool:
-    return notice.lang == "en" and notice.kind is Kind.WORK
 
 
 def say(sentence: str) -> None:

@@ -9,10 +9,11 @@ from __future__ import annotations
 import hashlib
 from collections.abc import AsyncIterator, Callable, Sequence
 from contextlib import asynccontextmanager
+from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from urllib.parse import quote
 
-from hub.domain.errors import HubError, Refused, TryLater
+from hub.domain.errors import HubError, NotFound, Refused, TryLater
 from hub.domain.ids import ObjectId
 from hub.domain.notices import MAX_PICTURES, Notice, Picture, Reply, State
 from hub.domain.policy import DAY_MS, BoardPolicy, Gone, NotYours
@@ -164,6 +165,8 @@ class Posting:
         alts = tuple(form.first(f"alt-{item.token}", item.picture.alt) for item in kept)
         typed = _typed(form, alts)
         spoken = guess_language(f"{typed.title}\n{typed.text}") or visit.words.lang
+        if notice is None and typed.lang == visit.words.lang:
+            typed = replace(typed, lang=spoken)  # the form's own suggestion, which few people change
         if notice is not None:
             waits = await self._board.change(notice.public_id, typed, pictures, who, spoken)
             done = views.Done.WAITING if waits else views.Done.CHANGED
@@ -320,9 +323,20 @@ class Posting:
                     if not isinstance(error, (NotYours, TryLater)):
                         raise
                     return await self._author_page(visit, act, notice, reply, error, form.first("phrase"))
-            return Redirect(_after(act, notice, reply))
+            return Redirect(_after(act, notice, reply, can_be_undone=await self._can_be_put_back(name)))
 
         return carry_out
+
+    async def _can_be_put_back(self, name: str) -> bool:
+        """False for what was only waiting for a caretaker: taking it down dropped it."""
+        try:
+            await self._board.thread(name)
+        except NotFound:
+            try:
+                await self._board.reply(name)
+            except NotFound:
+                return False
+        return True
 
     async def _author_page(
         self,
@@ -480,8 +494,10 @@ def _page_of(public_id: str, title: str, done: views.Done, slip: str = "") -> st
     return f"{path}?done={done}&slip={slip}" if slip else f"{path}?done={done}"
 
 
-def _after(act: str, notice: Notice, reply: Reply | None) -> str:
+def _after(act: str, notice: Notice, reply: Reply | None, *, can_be_undone: bool) -> str:
     path = quote(views.notice_path(notice.public_id, notice.title))
+    if act == views.Act.REMOVE and not can_be_undone:
+        return f"/?done={views.Done.TAKEN_DOWN}"
     if act == views.Act.REMOVE and reply is not None:
         return f"{path}?done={views.Done.REPLY_TAKEN_DOWN}&undo={reply.public_id}"
     if act == views.Act.REMOVE:
