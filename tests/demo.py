@@ -30,7 +30,7 @@ from hub.domain.policy import DEFAULT_RULES, Reason
 from hub.domain.records import Header, NoticeBody, RecordType, ReplyBody, encode_notice, encode_reply, seal
 from hub.runtime.system_clock import SystemClock
 from hub.services.identity import Identity, identity_of
-from hub.services.noticeboard import publish_notice, publish_reply, retract
+from hub.services.publishing import publish_notice, publish_reply, retract
 from hub.services.pictures import PictureLimits, PictureMaker
 from hub.storage import decisions, journal, moderation, notices
 from hub.storage.journal import Pen
@@ -75,7 +75,7 @@ async def fill(
 ) -> Filled:
     """Found a hub in the empty folder ``data`` and fill it with the street as it is at ``now_ms``."""
     await asyncio.to_thread(_write_settings, data)
-    hub = await Hub.open(data, chance=random.Random(SEED).randbytes)
+    hub = await Hub.open(data)
     try:
         street = [*world.hand_written(), *world.many(many, SEED, now_ms, weeks=weeks)]
         made = await _pictures(hub, street) if pictures else {}

@@ -14,16 +14,10 @@ from hub.domain.ids import ObjectId, parse_public, public_form
 from hub.domain.ledger import Act, LedgerEntry, Role
 from hub.domain.notices import Notice, Reply, State
 from hub.domain.policy import DAY_MS
-from hub.domain.records import NoticeBody, ReplyBody, read_notice_body, read_reply_body
+from hub.domain.records import read_notice_body, read_reply_body
 from hub.services.erasure import Eraser
-from hub.services.noticeboard import (
-    normal_reference,
-    publish_notice,
-    publish_reply,
-    retract,
-    write_notice,
-    write_reply,
-)
+from hub.services.noticeboard import normal_reference
+from hub.services.publishing import publish_notice, publish_reply, retract
 from hub.storage import authors, decisions, moderation, notices
 from hub.storage.database import Connection, Database
 from hub.storage.journal import Pen
@@ -427,23 +421,34 @@ class Caretaking:
 
     def _approve_notice(self, connection: Connection, pen: Pen, held: moderation.Held) -> None:
         body = read_notice_body(held.body, held.scope, held.exp_ms)
-        if held.changes:
-            changed = NoticeBody(body.draft, body.posted_ms, body.edited_ms)
-            write_notice(connection, pen, held.obj, changed, self._chance(16))
-            return
-        publish_notice(connection, pen, held.obj, body.draft, self._chance(16))
-        owner = authors.owner(connection, held.obj)
-        authors.count_shown(connection, owner.device if owner else None)
+        publish_notice(
+            connection,
+            pen,
+            held.obj,
+            body.draft,
+            self._chance(16),
+            posted_ms=body.posted_ms if held.changes else None,
+            edited_ms=body.edited_ms,
+        )
+        if not held.changes:
+            owner = authors.owner(connection, held.obj)
+            authors.count_shown(connection, owner.device if owner else None)
 
     def _approve_reply(self, connection: Connection, pen: Pen, held: moderation.Held) -> None:
         notice = notices.by_object(connection, pen.now_ms, held.notice) if held.notice else None
         if notice is None or notice.state is not State.LIVE:
             raise AlreadyErased
-        body: ReplyBody = read_reply_body(held.body)
-        if held.changes:
-            write_reply(connection, pen, held.obj, body, notice, self._chance(16))
-        else:
-            publish_reply(connection, pen, held.obj, body.draft, notice, self._chance(16))
+        body = read_reply_body(held.body)
+        publish_reply(
+            connection,
+            pen,
+            held.obj,
+            body.draft,
+            notice,
+            self._chance(16),
+            posted_ms=body.posted_ms if held.changes else None,
+            edited_ms=body.edited_ms,
+        )
 
     def _device(self, connection: Connection, mark: str) -> authors.Device:
         device = authors.device_by_mark(connection, mark.strip().lower().replace(" ", "-"))

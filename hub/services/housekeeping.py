@@ -10,7 +10,7 @@ from hub.domain.clock import TimeQuality
 from hub.domain.ids import HubId
 from hub.domain.policy import DAY_MS, MINUTE_MS, BoardPolicy
 from hub.services.erasure import Eraser
-from hub.services.noticeboard import retract
+from hub.services.publishing import retract
 from hub.storage import authors, decisions, moderation, retention, search
 from hub.storage.blobs import BlobStore
 from hub.storage.database import Connection, Database

@@ -14,11 +14,10 @@ from hub.domain import cbor
 from hub.domain.errors import NotFound, Refused
 from hub.domain.ids import HubId, ObjectId, base32, canonical_letters, public_form
 from hub.domain.ledger import Act, Role
-from hub.domain.notices import Kind, Notice, NoticeDraft, Picture, Reply, ReplyDraft, State
+from hub.domain.notices import Kind, Notice, NoticeDraft, Picture, Reply, State
 from hub.domain.policy import (
     DAY_MS,
     MINUTE_MS,
-    RETRACT_MARGIN_MS,
     BoardPolicy,
     Complaint,
     DevicePaused,
@@ -34,9 +33,7 @@ from hub.domain.policy import (
 )
 from hub.domain.records import (
     NoticeBody,
-    RecordType,
     ReplyBody,
-    decode_notice,
     encode_notice,
     encode_reply,
     read_notice_body,
@@ -47,6 +44,7 @@ from hub.domain.records import (
 from hub.domain.submission import FormRefused, Typed, check_notice, check_reply
 from hub.services.identity import Identity
 from hub.services.limits import Gate
+from hub.services.publishing import extend_notice, publish_notice, publish_reply, restore, withdraw
 from hub.storage import authors, decisions, journal, moderation, notices, search
 from hub.storage.database import Connection, Database
 from hub.storage.decisions import Origin
@@ -396,7 +394,15 @@ class Noticeboard:
                     ),
                 )
                 return True
-            write_notice(connection, self._pen(), notice.obj, body, self._chance(16))
+            publish_notice(
+                connection,
+                self._pen(),
+                notice.obj,
+                draft,
+                self._chance(16),
+                posted_ms=body.posted_ms,
+                edited_ms=body.edited_ms,
+            )
             return False
 
         return await self._database.write(write)
@@ -425,7 +431,16 @@ class Noticeboard:
                     ),
                 )
                 return True
-            write_reply(connection, self._pen(), reply.obj, body, notice, self._chance(16))
+            publish_reply(
+                connection,
+                self._pen(),
+                reply.obj,
+                draft,
+                notice,
+                self._chance(16),
+                posted_ms=body.posted_ms,
+                edited_ms=body.edited_ms,
+            )
             return False
 
         return await self._database.write(write)
@@ -452,8 +467,7 @@ class Noticeboard:
         def write(connection: Connection) -> None:
             self._require_owner(connection, obj, asker)
             moderation.release(connection, obj)
-            item = journal.versions(connection, obj)
-            if not item:
+            if not journal.versions(connection, obj):
                 authors.disown(connection, obj)
                 return
             withdraw(connection, self._pen(), obj)
@@ -472,13 +486,7 @@ class Noticeboard:
                 return
             if state is State.ERASED or now - changed_ms > undo_ms:
                 raise TooLate
-            versions = journal.versions(connection, obj)
-            header = versions[0].record.header
-            exp_ms = max(logged.record.header.exp for logged in versions)
-            journal.publish(
-                connection, self._pen(), RecordType.RESTORE, obj, exp_ms, header.scope, ref=header.ref
-            )
-            refresh(connection, obj)
+            restore(connection, self._pen(), obj)
 
         await self._database.write(write)
 
@@ -713,115 +721,6 @@ class Noticeboard:
             edited_ms=None,
             hidden=False,
         )
-
-
-# --- verbs inside a transaction, shared with the caretakers' services ------------------------------
-
-
-def publish_notice(connection: Connection, pen: Pen, obj: ObjectId, draft: NoticeDraft, salt: bytes) -> None:
-    """Write the first record of a notice and its projections."""
-    journal.publish(
-        connection,
-        pen,
-        RecordType.NOTICE,
-        obj,
-        draft.expires_ms,
-        draft.scope,
-        lambda stamp: encode_notice(NoticeBody(draft, stamp.ms), salt),
-    )
-    refresh(connection, obj)
-
-
-def write_notice(connection: Connection, pen: Pen, obj: ObjectId, body: NoticeBody, salt: bytes) -> None:
-    """Write a further version of a notice; the one before loses its body."""
-    journal.publish(
-        connection,
-        pen,
-        RecordType.NOTICE,
-        obj,
-        body.draft.expires_ms,
-        body.draft.scope,
-        lambda _: encode_notice(body, salt),
-    )
-    refresh(connection, obj)
-
-
-def publish_reply(
-    connection: Connection, pen: Pen, obj: ObjectId, draft: ReplyDraft, notice: Notice, salt: bytes
-) -> None:
-    """Write the first record of a reply; it ends with its notice and is seen by whoever sees that."""
-    journal.publish(
-        connection,
-        pen,
-        RecordType.REPLY,
-        obj,
-        notice.expires_ms,
-        notice.scope,
-        lambda stamp: encode_reply(ReplyBody(draft, stamp.ms), salt),
-        ref=notice.obj,
-    )
-    refresh(connection, obj)
-
-
-def write_reply(
-    connection: Connection, pen: Pen, obj: ObjectId, body: ReplyBody, notice: Notice, salt: bytes
-) -> None:
-    """Write a further version of a reply."""
-    journal.publish(
-        connection,
-        pen,
-        RecordType.REPLY,
-        obj,
-        notice.expires_ms,
-        notice.scope,
-        lambda _: encode_reply(body, salt),
-        ref=notice.obj,
-    )
-    refresh(connection, obj)
-
-
-def extend_notice(
-    connection: Connection, pen: Pen, obj: ObjectId, policy: BoardPolicy, now: int, salt: bytes
-) -> int:
-    """Let a live notice stand its usual time again from ``now``; never shortens it. Raises `Gone`."""
-    current = notices.by_object(connection, now, obj)
-    if current is None or current.state is not State.LIVE:
-        raise Gone
-    newest = max(
-        (logged for logged in journal.versions(connection, obj) if logged.record.body is not None),
-        key=lambda logged: logged.record.header.stamp,
-    )
-    body = decode_notice(newest.record)
-    until = max(current.expires_ms, now + policy.lifetime_days * DAY_MS)
-    write_notice(connection, pen, obj, replace(body, draft=replace(body.draft, expires_ms=until)), salt)
-    return until
-
-
-def withdraw(connection: Connection, pen: Pen, obj: ObjectId) -> None:
-    """Publish that ``obj`` is taken down; every hub hides it and keeps the body for now (decision 16a)."""
-    standing = refresh(connection, obj)
-    if standing is None or standing.state is not State.LIVE:
-        return
-    header = standing.content.record.header
-    journal.publish(connection, pen, RecordType.WITHDRAW, obj, header.exp, header.scope, ref=header.ref)
-    refresh(connection, obj)
-
-
-def retract(connection: Connection, pen: Pen, obj: ObjectId) -> list[str]:
-    """Erase ``obj``: bodies, projections and local truth go, signed headers stay.
-
-    Returns the blobs (hex) nobody names any more; the caller removes them and empties the WAL.
-    """
-    blobs = notices.blobs_of(connection, obj)
-    versions = journal.versions(connection, obj)
-    if versions and not any(item.record.header.type == RecordType.RETRACT for item in versions):
-        header = versions[0].record.header
-        exp_ms = max(logged.record.header.exp for logged in versions) + RETRACT_MARGIN_MS
-        journal.publish(connection, pen, RecordType.RETRACT, obj, exp_ms, header.scope, ref=header.ref)
-        refresh(connection, obj)
-    moderation.forget(connection, obj)
-    authors.disown(connection, obj)
-    return blobs
 
 
 def normal_reference(typed: str) -> str:

@@ -5,7 +5,9 @@
 
 from __future__ import annotations
 
+import asyncio
 import pickle
+import signal
 import sys
 from pathlib import Path
 
@@ -31,13 +33,20 @@ def main(file: Path) -> None:
     async def answer(request: web.Request) -> web.Response:
         return web.Response(body=body, headers=headers)
 
-    app = web.Application()
-    app.router.add_get("/", answer)
-    app.router.add_get("/{path:.*}", answer)
-    web.run_app(
-        app, host="127.0.0.1", port=0, access_log=None, print=None, handle_signals=True, loop=None
-    )  # fmt: skip
+    async def serve() -> None:
+        app = web.Application()
+        app.router.add_get("/", answer)
+        app.router.add_get("/{path:.*}", answer)
+        runner = web.AppRunner(app, access_log=None)
+        await runner.setup()
+        site = web.TCPSite(runner, "127.0.0.1", 0)
+        await site.start()
+        print(f"port={runner.addresses[0][1]}", flush=True)
+        await asyncio.Event().wait()
+
+    asyncio.run(serve())
 
 
 if __name__ == "__main__":
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit())
     main(Path(sys.argv[1]))

@@ -55,15 +55,31 @@ class Driven:
         return percentile(self.latencies, share) * 1000
 
 
+class Clients:
+    """A job at work in another process."""
+
+    def __init__(self, job: Job) -> None:
+        self._process = subprocess.Popen(
+            [sys.executable, "-m", "tests.bench.load"],
+            stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.PIPE,
+        )  # fmt: skip
+        assert self._process.stdin
+        self._process.stdin.write(pickle.dumps(job))
+        self._process.stdin.close()
+        self._process.stdin = None
+
+    def result(self) -> Driven:
+        """Wait for the end."""
+        output, errors = self._process.communicate()
+        if self._process.returncode:
+            raise RuntimeError(errors.decode())
+        driven: Driven = pickle.loads(output)  # noqa: S301 - our own process
+        return driven
+
+
 def drive(job: Job) -> Driven:
-    """Run ``job`` in another process."""
-    done = subprocess.run(
-        [sys.executable, "-m", "tests.bench.load"], input=pickle.dumps(job), capture_output=True, check=False
-    )
-    if done.returncode:
-        raise RuntimeError(done.stderr.decode())
-    driven: Driven = pickle.loads(done.stdout)  # noqa: S301 - our own process
-    return driven
+    """Run ``job`` in another process and wait for it."""
+    return Clients(job).result()
 
 
 class _Connection:

@@ -8,7 +8,7 @@ import random
 import shutil
 import sqlite3
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import replace
 from itertools import accumulate
 from pathlib import Path
@@ -16,7 +16,7 @@ from pathlib import Path
 from hub.domain.ids import Epoch, ObjectId
 from hub.domain.notices import Kind, NoticeDraft, Scope
 from hub.services.identity import load_or_create
-from hub.services.noticeboard import publish_notice
+from hub.services.publishing import publish_notice
 from hub.storage import journal, search
 from hub.storage.database import Database
 from hub.storage.journal import Pen
@@ -108,3 +108,26 @@ def copied(data: Path, name: str) -> Path:
     shutil.rmtree(copy, ignore_errors=True)
     shutil.copytree(data, copy, ignore=shutil.ignore_patterns("run", "lock"))
     return copy
+
+
+class Ground:
+    """Where benches work, and data folders made once for all of them. Never change one: copy it."""
+
+    def __init__(self, work: Path) -> None:
+        self.work = work
+
+    def street(self, count: int) -> Path:
+        """A hub with ``count`` believable notices."""
+        return self._made(f"street-{count}", believable, count)
+
+    def words(self, count: int) -> Path:
+        """A hub with ``count`` notices in the invented language."""
+        return self._made(f"words-{count}", wordy, count)
+
+    def _made(
+        self, name: str, notices: Callable[[int], Iterator[tuple[int, NoticeDraft]]], count: int
+    ) -> Path:
+        data = self.work / name
+        if not data.exists():
+            found(data, notices(count))
+        return data

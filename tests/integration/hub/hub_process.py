@@ -1,4 +1,4 @@
-"""A real ``hub run`` in a data folder, started on a free port and ended by its process id, and its visitors."""
+"""A real ``hub run`` in a data folder, on a free port and ended by its process id, and its visitors."""
 
 from __future__ import annotations
 
@@ -142,7 +142,9 @@ def encode_form(fields: Fields, files: Sequence[tuple[str, str, bytes]]) -> tupl
     ]
     parts += [
         f'--{boundary}\r\nContent-Disposition: form-data; name="{name}"; filename="{file}"\r\n'
-        f"Content-Type: application/octet-stream\r\n\r\n".encode() + content + b"\r\n"
+        f"Content-Type: application/octet-stream\r\n\r\n".encode()
+        + content
+        + b"\r\n"
         for name, file, content in files
     ]
     return b"".join([*parts, f"--{boundary}--\r\n".encode()]), f"multipart/form-data; boundary={boundary}"
@@ -191,9 +193,8 @@ class HubProcess:
 
 def hub_command(data: Path, *options: str) -> list[str]:
     """``hub run`` on ``data`` and a free port of the loopback."""
-    return [
-        sys.executable, "-m", "hub", "run", "--data", str(data), "--port", "0", "--listen", "127.0.0.1", *options
-    ]  # fmt: skip
+    where = ["--data", str(data), "--port", "0", "--listen", "127.0.0.1"]
+    return [sys.executable, "-m", "hub", "run", *where, *options]
 
 
 def found_hub(data: Path, settings: str = GENEROUS) -> Path:

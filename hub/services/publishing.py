@@ -1,0 +1,134 @@
+"""Writing records: the verbs that put something up, change it, take it down and erase it.
+
+Each runs inside the caller's transaction, appends to the log and brings the projections in step.
+"""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+from hub.domain.ids import ObjectId
+from hub.domain.notices import Notice, NoticeDraft, ReplyDraft, State
+from hub.domain.policy import DAY_MS, RETRACT_MARGIN_MS, BoardPolicy, Gone
+from hub.domain.records import (
+    NoticeBody,
+    RecordType,
+    ReplyBody,
+    decode_notice,
+    encode_notice,
+    encode_reply,
+)
+from hub.storage import authors, journal, moderation, notices
+from hub.storage.database import Connection
+from hub.storage.journal import Pen
+from hub.storage.projections import refresh
+
+
+def publish_notice(
+    connection: Connection,
+    pen: Pen,
+    obj: ObjectId,
+    draft: NoticeDraft,
+    salt: bytes,
+    *,
+    posted_ms: int | None = None,
+    edited_ms: int | None = None,
+) -> None:
+    """Write a notice, or a further version of it; the version before loses its body.
+
+    ``posted_ms`` is when the first version was written (None: this is it), ``edited_ms`` when its
+    author last changed it.
+    """
+    journal.publish(
+        connection,
+        pen,
+        RecordType.NOTICE,
+        obj,
+        draft.expires_ms,
+        draft.scope,
+        lambda stamp: encode_notice(
+            NoticeBody(draft, stamp.ms if posted_ms is None else posted_ms, edited_ms), salt
+        ),
+    )
+    refresh(connection, obj)
+
+
+def publish_reply(
+    connection: Connection,
+    pen: Pen,
+    obj: ObjectId,
+    draft: ReplyDraft,
+    notice: Notice,
+    salt: bytes,
+    *,
+    posted_ms: int | None = None,
+    edited_ms: int | None = None,
+) -> None:
+    """Write a reply, or a further version of it: it ends with its notice and whoever sees that sees it."""
+    journal.publish(
+        connection,
+        pen,
+        RecordType.REPLY,
+        obj,
+        notice.expires_ms,
+        notice.scope,
+        lambda stamp: encode_reply(
+            ReplyBody(draft, stamp.ms if posted_ms is None else posted_ms, edited_ms), salt
+        ),
+        ref=notice.obj,
+    )
+    refresh(connection, obj)
+
+
+def extend_notice(
+    connection: Connection, pen: Pen, obj: ObjectId, policy: BoardPolicy, now: int, salt: bytes
+) -> int:
+    """Let a live notice stand its usual time again from ``now``; never shortens it. Raises `Gone`."""
+    current = notices.by_object(connection, now, obj)
+    if current is None or current.state is not State.LIVE:
+        raise Gone
+    newest = max(
+        (logged for logged in journal.versions(connection, obj) if logged.record.body is not None),
+        key=lambda logged: logged.record.header.stamp,
+    )
+    body = decode_notice(newest.record)
+    until = max(current.expires_ms, now + policy.lifetime_days * DAY_MS)
+    draft = replace(body.draft, expires_ms=until)
+    publish_notice(connection, pen, obj, draft, salt, posted_ms=body.posted_ms, edited_ms=body.edited_ms)
+    return until
+
+
+def withdraw(connection: Connection, pen: Pen, obj: ObjectId) -> None:
+    """Publish that ``obj`` is taken down; every hub hides it and keeps the body for now (decision 16a)."""
+    standing = refresh(connection, obj)
+    if standing is None or standing.state is not State.LIVE:
+        return
+    header = standing.content.record.header
+    journal.publish(connection, pen, RecordType.WITHDRAW, obj, header.exp, header.scope, ref=header.ref)
+    refresh(connection, obj)
+
+
+def restore(connection: Connection, pen: Pen, obj: ObjectId) -> None:
+    """Publish that ``obj`` is put back (decision 16a)."""
+    versions = journal.versions(connection, obj)
+    header = versions[0].record.header
+    exp_ms = max(logged.record.header.exp for logged in versions)
+    journal.publish(connection, pen, RecordType.RESTORE, obj, exp_ms, header.scope, ref=header.ref)
+    refresh(connection, obj)
+
+
+def retract(connection: Connection, pen: Pen, obj: ObjectId) -> list[str]:
+    """Erase ``obj``: bodies, projections and local truth go, signed headers stay.
+
+    Returns the blobs (hex) nobody names any more; the caller removes them and empties the WAL.
+    """
+    blobs = notices.blobs_of(connection, obj)
+    versions = journal.versions(connection, obj)
+    if versions and not any(item.record.header.type == RecordType.RETRACT for item in versions):
+        header = versions[0].record.header
+        exp_ms = max(logged.record.header.exp for logged in versions) + RETRACT_MARGIN_MS
+        journal.publish(connection, pen, RecordType.RETRACT, obj, exp_ms, header.scope, ref=header.ref)
+        refresh(connection, obj)
+    moderation.forget(connection, obj)
+    authors.disown(connection, obj)
+    return blobs
