@@ -18,11 +18,12 @@ from typing import Protocol
 from hub import __version__
 from hub import settings as files
 from hub.api.admin import AdminApi
+from hub.api.problems import problem
 from hub.api.public import PublicApi
 from hub.api.socket import AdminSocket
 from hub.discovery.announce import Announcement, Announcer
 from hub.discovery.interfaces import interface_addresses
-from hub.domain.clock import Stamp, TimeQuality, quality_of
+from hub.domain.clock import BUILT_MS, Stamp, TimeQuality, quality_of
 from hub.domain.errors import HubError
 from hub.domain.ids import Epoch, HubId
 from hub.domain.naming import host_labels, host_name, printed_addresses, sure_label
@@ -211,6 +212,7 @@ class Hub:
         self.identity = identity = foundation.identity
         self.blobs = blobs = foundation.blobs
         self._last = foundation.last
+        self._last_at = clock.monotonic()
         self._started_ms = clock.now_ms()
         self._announcement = Announcement()
         self._hosts: frozenset[str] = frozenset()
@@ -243,7 +245,7 @@ class Hub:
             identity.hub,
             self._facts,
             preferences.current.hub.house_colour,
-            clock.now_ms,
+            self._now_ms,
             foundation.renderer,
             rich,
             self._zone,
@@ -260,7 +262,7 @@ class Hub:
                 RoomCheck(blobs, reserve, NOTICES.least),
                 TimeCheck(self._quality),
                 NamesCheck(lambda: self._announcement.sentence, lambda: list(self._announcement.names)),
-                DeskCheck(database, clock.now_ms),
+                DeskCheck(database, self._now_ms),
             ],
             self._standing,
         )
@@ -277,7 +279,7 @@ class Hub:
                 idle_s=settings.web.idle_seconds,
             ),
         )
-        admin = AdminApi(self.caretaking, self.health, preferences, self.upkeep)
+        admin = AdminApi(self.caretaking, self.health, preferences, self.upkeep, self._now_ms)
         self._socket = AdminSocket(foundation.places.socket, admin.endpoints())
         self._announcer: Announcer | None = None
 
@@ -428,7 +430,10 @@ class Hub:
 
         def page(call: Callable[[Ask], object]) -> PageHandler:
             async def handle(visit: Visit):  # type: ignore[no-untyped-def]
-                return await call(Ask(visit.names, visit.query))  # type: ignore[misc]
+                try:
+                    return await call(Ask(visit.names, visit.query))  # type: ignore[misc]
+                except HubError as error:
+                    return problem(error, visit.words.translate(error.template, **error.fields))
 
             return handle
 
@@ -438,7 +443,7 @@ class Hub:
             about,
             self._foundation.catalogues,
             lambda: self._hosts,
-            clock.now_ms,
+            self._now_ms,
             lambda: preferences.current.hub.language,
         )
 
@@ -450,11 +455,20 @@ class Hub:
         return listen.startswith("127.") or listen in ("::1", "localhost")
 
     def _pen(self) -> Pen:
-        now_ms = self._clock.now_ms()
-        quality = quality_of(now_ms, self._last)
-        if quality is not TimeQuality.UNKNOWN:
-            self._last = max(self._last, Stamp(now_ms, 0))
-        return Pen(self.identity.sign, now_ms, quality)
+        return Pen(self.identity.sign, self._now_ms(), self._quality())
+
+    def _now_ms(self) -> int:
+        """The wall clock while it can be believed; else the last time that could, and what passed since.
+
+        So a clock that jumps neither empties the board nor spoils the stamps of what is put up
+        meanwhile (sync.md 2.2).
+        """
+        wall_ms, seconds = self._clock.now_ms(), self._clock.monotonic()
+        if quality_of(wall_ms, self._last) is not TimeQuality.UNKNOWN:
+            self._last = max(self._last, Stamp(wall_ms, 0))
+            self._last_at = seconds
+            return wall_ms
+        return max(self._last.ms, BUILT_MS) + round((seconds - self._last_at) * 1000)
 
     def _quality(self) -> TimeQuality:
         return quality_of(self._clock.now_ms(), self._last)
@@ -497,7 +511,8 @@ class Hub:
             controller=hub.controller,
         )
 
-    def _standing(self) -> Standing:
+    async def _standing(self) -> Standing:
+        await self._measure_room()
         return Standing(
             name=self.name,
             hub=self.identity.public_id(),

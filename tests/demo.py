@@ -30,8 +30,8 @@ from hub.domain.policy import DEFAULT_RULES, Reason
 from hub.domain.records import Header, NoticeBody, RecordType, ReplyBody, encode_notice, encode_reply, seal
 from hub.runtime.system_clock import SystemClock
 from hub.services.identity import Identity, identity_of
-from hub.services.publishing import publish_notice, publish_reply, retract
 from hub.services.pictures import PictureLimits, PictureMaker
+from hub.services.publishing import publish_notice, publish_reply, retract
 from hub.storage import decisions, journal, moderation, notices
 from hub.storage.journal import Pen
 from hub.storage.projections import refresh

@@ -67,11 +67,13 @@ class AdminApi:
         health: Health,
         preferences: Preferences,
         upkeep: Upkeep,
+        now_ms: Callable[[], int],
     ) -> None:
         self._caretaking = caretaking
         self._health = health
         self._preferences = preferences
         self._upkeep = upkeep
+        self._now_ms = now_ms
 
     def endpoints(self) -> list[AdminEndpoint]:
         """The table."""
@@ -225,17 +227,19 @@ class AdminApi:
         if where not in _WHERE:
             raise BadChoice(choices=", ".join(_WHERE))
         if where == "waiting":
-            return [item_out(item) for item in await self._caretaking.waiting()]
-        return [notice_out(notice) for notice in await self._caretaking.notices(where)]
+            return [item_out(item, self._now_ms()) for item in await self._caretaking.waiting()]
+        now_ms = self._now_ms()
+        return [notice_out(notice, now_ms) for notice in await self._caretaking.notices(where)]
 
     async def show_item(self, order: Order) -> ItemOut:
         """One item."""
-        return item_out(await self._caretaking.item(order.names["id"]))
+        return item_out(await self._caretaking.item(order.names["id"]), self._now_ms())
 
     async def reports(self, order: Order) -> list[ReportOut]:
         """Reports with their items."""
         found = await self._caretaking.reports(decided=order.query.get("decided") == "1")
-        return [_report_out(report, item) for report, item in found]
+        now_ms = self._now_ms()
+        return [_report_out(report, item, now_ms) for report, item in found]
 
     async def devices(self, _: Order) -> list[DeviceOut]:
         """Devices by mark."""
@@ -268,7 +272,8 @@ class AdminApi:
     async def ledger(self, order: Order) -> list[LedgerOut]:
         """Lines of the ledger."""
         before = order.query.get("before", "")
-        entries = await self._caretaking.ledger(int(before) if before.isdecimal() else None)
+        known = before.isdecimal() and len(before) < 16
+        entries = await self._caretaking.ledger(int(before) if known else None)
         return [ledger_out(entry) for entry in entries]
 
     # --- deciding ---------------------------------------------------------------------------------
@@ -336,7 +341,10 @@ class AdminApi:
         await self._caretaking.ban_device(
             order.names["mark"], order.body.until_ms, order.body.rule, order.actor
         )
-        return Done(sentence="It can neither write nor change what it wrote.")
+        banned = bool(order.body.until_ms)
+        return Done(
+            sentence="It can neither write nor change what it wrote." if banned else "It may write again."
+        )
 
     async def trust_device(self, order: Order) -> Done:
         """Trust."""
@@ -366,12 +374,15 @@ class AdminApi:
         return Done(sentence=f"{count} notices and replies were made again from the log.")
 
 
-def notice_out(notice: Notice) -> ItemOut:
+def notice_out(notice: Notice, now_ms: int) -> ItemOut:
     """A notice of a list, without what only a single look finds out."""
+    state = str(notice.state)
+    if notice.state is State.LIVE and notice.expires_ms <= now_ms:
+        state = "expired"
     return ItemOut(
         id=notice.public_id,
         of="notice",
-        state="hidden" if notice.hidden else str(notice.state),
+        state="hidden" if notice.hidden else state,
         kind=str(notice.kind),
         title=notice.title,
         text=notice.text,
@@ -392,12 +403,12 @@ def notice_out(notice: Notice) -> ItemOut:
     )
 
 
-def item_out(item: Item) -> ItemOut:
+def item_out(item: Item, now_ms: int) -> ItemOut:
     """An item in full, with the version that waits if there is one."""
     open_reports = sum(report.decided_ms is None for report in item.reports)
     waiting = _waiting_text(item) if item.held else ""
     if item.notice is not None:
-        out = notice_out(item.notice)
+        out = notice_out(item.notice, now_ms)
     elif item.reply is not None:
         out = _bare(item, "live", item.reply.text, item.reply.name, item.reply.lang, item.reply.shown_ms)
     elif item.held is not None and item.held.of == "notice":
@@ -434,13 +445,13 @@ def ledger_out(entry: LedgerEntry) -> LedgerOut:
     )
 
 
-def _report_out(report: Report, item: Item) -> ReportOut:
+def _report_out(report: Report, item: Item, now_ms: int) -> ReportOut:
     return ReportOut(
         reference=report.reference,
         reason=report.reason,
         words=report.words,
         at_ms=report.at_ms,
-        item=item_out(item),
+        item=item_out(item, now_ms),
         outcome=report.outcome or "",
         rule=report.rule,
         answer=report.answer,

@@ -21,8 +21,8 @@ class Parameter:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Endpoint(Generic[Call]):
-    """One operation. ``body`` and ``answer`` are msgspec structs; ``media`` the type of the answer,
-    ``errors`` the statuses that come as a `Problem`."""
+    """One operation. ``body`` and ``answer`` are types msgspec can describe; ``media`` is the type of the
+    answer, ``errors`` the statuses that come as a `Problem`."""
 
     method: str
     path: str

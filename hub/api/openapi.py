@@ -17,17 +17,19 @@ def document(title: str, version: str, sentence: str, endpoints: Iterable[Endpoi
     """The document as plain values, ready for JSON: one operation for each endpoint."""
     table = list(endpoints)
     shapes = [Problem] + [shape for item in table for shape in (item.answer, item.body) if shape]
-    structs = [shape for shape in dict.fromkeys(shapes) if issubclass(shape, msgspec.Struct)]
-    schemas, components = msgspec.json.schema_components(structs, ref_template=_REF)
-    by_shape = dict(zip(structs, schemas, strict=True))
+    shapes = list(dict.fromkeys(shapes))
+    schemas, components = msgspec.json.schema_components(shapes, ref_template=_REF)
+    by_shape = dict(zip(shapes, schemas, strict=True))
     paths: dict[str, dict[str, Any]] = {}
     for item in table:
-        answer = by_shape.get(item.answer, {"type": "string"})
         operation: dict[str, Any] = {
             "operationId": item.name,
             "summary": item.sentence,
             "responses": {
-                "200": {"description": item.sentence, "content": {item.media: {"schema": answer}}},
+                "200": {
+                    "description": item.sentence,
+                    "content": {item.media: {"schema": by_shape[item.answer]}},
+                },
                 **{
                     str(status): {
                         "description": "A problem, in words.",

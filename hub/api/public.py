@@ -9,13 +9,15 @@ import msgspec
 
 from hub.api import openapi
 from hub.api.endpoints import Endpoint, in_path, in_query
-from hub.api.schema import NoticeOut, NoticesOut, PictureOut, ReplyOut
+from hub.api.schema import AuthorOut, NoticeOut, NoticesOut, PictureOut, ReplyOut
 from hub.domain.errors import NotFound
 from hub.domain.ids import HubId, parse_public
 from hub.domain.notices import Kind, Notice, Reply, State
 from hub.domain.policy import Gone
 from hub.runtime.content import Ask, Content
 from hub.services.noticeboard import Noticeboard
+
+JSON_FEED = "https://jsonfeed.org/version/1.1"
 
 PublicEndpoint = Endpoint[Callable[[Ask], Awaitable[Content]]]
 
@@ -83,10 +85,11 @@ class PublicApi:
         cursor = ask.query.get("before", "")
         before = int(cursor) if cursor.isascii() and cursor.isdecimal() and len(cursor) < 19 else None
         board = await self._board.board(kind, before)
-        until_ms = await self._board.next_change()
+        until_ms = await self._board.next_change((*board.first, *board.notices))
         query = f"&kind={kind}" if kind else ""
         address = self._address()
         answer = NoticesOut(
+            version=JSON_FEED,
             title=self._hub_name(),
             home_page_url=f"{address}/",
             feed_url=f"{address}/notices.json",
@@ -105,7 +108,8 @@ class PublicApi:
         if thread.notice.state is not State.LIVE:
             raise Gone
         answer = self._notice(thread.notice, [self._reply(reply) for reply in thread.replies])
-        return Content(msgspec.json.encode(answer), "application/json")
+        until_ms = await self._board.next_change((thread.notice,))
+        return Content(msgspec.json.encode(answer), "application/json", until_ms=until_ms)
 
     async def describe(self, _: Ask) -> Content:
         """The OpenAPI document."""
@@ -130,7 +134,7 @@ class PublicApi:
             kind=str(notice.kind),
             expires=_date(notice.expires_ms),
             origin=self._origin(notice.hub),
-            author=notice.name,
+            authors=[AuthorOut(name=notice.name)] if notice.name else [],
             contact=notice.contact,
             pinned=notice.pinned,
             urgent=notice.official or notice.kind is Kind.URGENT,

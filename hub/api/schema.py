@@ -7,6 +7,7 @@ from typing import Annotated
 from msgspec import Meta, Struct
 
 PublicId = Annotated[str, Meta(description="Stable public id: ten or more characters of Crockford base32.")]
+MAX_MS = 2**53 - 1
 Ms = Annotated[int, Meta(description="Unix time in milliseconds.")]
 
 
@@ -45,6 +46,12 @@ class ReplyOut(Struct, kw_only=True, omit_defaults=True):
     origin: str
 
 
+class AuthorOut(Struct, kw_only=True):
+    """Who wrote a notice, as they call themselves."""
+
+    name: str
+
+
 class NoticeOut(Struct, kw_only=True, omit_defaults=True):
     """A notice, in the terms of JSON Feed 1.1 (items) with what a noticeboard adds."""
 
@@ -58,7 +65,7 @@ class NoticeOut(Struct, kw_only=True, omit_defaults=True):
     kind: str
     expires: str
     origin: str
-    author: str = ""
+    authors: list[AuthorOut] = []
     contact: str = ""
     pinned: bool = False
     urgent: bool = False
@@ -70,7 +77,7 @@ class NoticeOut(Struct, kw_only=True, omit_defaults=True):
 class NoticesOut(Struct, kw_only=True, omit_defaults=True):
     """The board as a JSON Feed 1.1 (jsonfeed.org)."""
 
-    version: str = "https://jsonfeed.org/version/1.1"
+    version: str
     title: str
     home_page_url: str
     feed_url: str
@@ -191,7 +198,7 @@ class Decision(Struct, kw_only=True, forbid_unknown_fields=True):
     end (0: none); the rest only where the act asks for it."""
 
     rule: str = ""
-    until_ms: int = 0
+    until_ms: Annotated[int, Meta(ge=0, le=MAX_MS, description="Unix time in milliseconds.")] = 0
     outcome: str = ""
     answer: str = ""
     value: str = ""

@@ -51,6 +51,7 @@ class AdminSocket:
         self._path = path
         self._router = Router([Route(item.method, item.path, item) for item in endpoints])
         self._runner: web.ServerRunner | None = None
+        self._listens = False
 
     async def start(self) -> None:
         """Listen. A stale socket of an earlier run is removed; anything else at that path is left alone."""
@@ -61,6 +62,7 @@ class AdminSocket:
         before = os.umask(0o117)
         try:
             await web.UnixSite(self._runner, self._path).start()
+            self._listens = True
         finally:
             os.umask(before)
 
@@ -68,6 +70,8 @@ class AdminSocket:
         """Finish the running call, close, and remove the socket."""
         if self._runner is not None:
             await self._runner.cleanup()
+        if self._listens:
+            self._listens = False
             await asyncio.to_thread(self._path.unlink, missing_ok=True)
 
     async def _handle(self, request: web.BaseRequest) -> web.Response:
@@ -81,7 +85,7 @@ class AdminSocket:
         return web.Response(body=content.body, status=content.status, headers={"Content-Type": content.type})
 
     async def _answer(self, request: web.BaseRequest) -> Content:
-        actor = self._actor(request)
+        actor = await asyncio.to_thread(self._actor, request)  # looks at files: the socket, the user list
         match = self._router.find(request.method, request.path)
         if not isinstance(match, Match):
             raise NotFound

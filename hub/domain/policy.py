@@ -158,12 +158,17 @@ class Writer:
     banned_until_ms: int | None = None
 
 
+def refuse_restrained(writer: Writer, now_ms: int) -> None:
+    """Raise `DevicePaused` while the writer's device is paused or banned."""
+    if max(writer.paused_until_ms or 0, writer.banned_until_ms or 0) > now_ms:
+        raise DevicePaused
+
+
 def must_be_held(policy: BoardPolicy, writer: Writer, now_ms: int) -> bool:
     """Whether what ``writer`` writes waits for a caretaker; raises when it may not be written at all."""
     if policy.posting is Posting.PAUSED:
         raise PostingPaused
-    if max(writer.paused_until_ms or 0, writer.banned_until_ms or 0) > now_ms:
-        raise DevicePaused
+    refuse_restrained(writer, now_ms)
     if writer.trusted:
         return False
     return policy.posting is Posting.CHECKED or writer.shown < policy.first_held

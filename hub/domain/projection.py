@@ -49,9 +49,10 @@ def stand(versions: Sequence[Logged]) -> Standing | None:
         return None
     content = contents[-1]
     body = None
-    if content.record.body is not None:
+    erased = any(logged.record.header.type == RecordType.RETRACT for logged in ordered)
+    if content.record.body is not None and not erased:  # else a rebuild, without it, would differ
         read = decode_notice if content.record.header.type == RecordType.NOTICE else decode_reply
-        body = read(content.record)
+        body = read(content.record, stored=True)
     shown_ms = min(
         contents[0].record.header.stamp.ms,
         min(logged.seen_ms for logged in ordered),

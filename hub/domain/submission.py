@@ -209,8 +209,9 @@ def read_date(text: str, today: date) -> date | None:
         year = int(match[3])
         return _date(year + 2000 if year < 100 else year, int(match[2]), int(match[1]))
     if match := re.fullmatch(r"(\d{1,2})[./](\d{1,2})\.?", text):
-        found = _date(today.year, int(match[2]), int(match[1]))
-        return found if found is None or found >= today else _date(today.year + 1, found.month, found.day)
+        years = range(today.year, today.year + 9)  # eight years can lie between two 29ths of February
+        days = (_date(year, int(match[2]), int(match[1])) for year in years)
+        return next((day for day in days if day is not None and day >= today), None)
     return None
 
 

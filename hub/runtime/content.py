@@ -20,7 +20,8 @@ class Ask:
 class Content:
     """A complete answer. It stays true until the next commit or ``until_ms`` (Unix ms), the earlier.
 
-    ``keep`` is False for what only this asker may see.
+    ``keep`` is False for what only this asker may see, and ``shared`` is True for what is the same for
+    every device: without it, an answer is kept for visitors who have not written anything here.
     """
 
     body: bytes
@@ -28,4 +29,5 @@ class Content:
     status: int = 200
     until_ms: int = FOREVER_MS
     keep: bool = True
+    shared: bool = False
     headers: Mapping[str, str] = field(default_factory=dict)

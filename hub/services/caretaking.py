@@ -1,7 +1,7 @@
 """What caretakers do: approve, hide, restore, erase, mark, decide reports, pause devices, change settings.
 
-Every act that changes what residents can see or do leaves one line in the public ledger (role and
-rule only) and one in the private audit log (the local user who asked).
+Every act leaves one line in the private audit log (the local user who asked); one that takes something
+from residents, or gives it back, leaves one in the public ledger too (role and rule only).
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ from hub.domain.records import read_notice_body, read_reply_body
 from hub.services.erasure import Eraser
 from hub.services.noticeboard import normal_reference
 from hub.services.publishing import publish_notice, publish_reply, retract
-from hub.storage import authors, decisions, moderation, notices
+from hub.storage import authors, decisions, moderation, notices, retention, traces
 from hub.storage.database import Connection, Database
 from hub.storage.journal import Pen
 from hub.storage.notices import Counts
@@ -180,12 +180,13 @@ class Caretaking:
             if held is None:
                 raise NothingHeld
             moderation.release(connection, obj)
+            traces.leave(connection, traces.NOW, retention.blobs_held(held))
             if not held.changes:
                 authors.disown(connection, obj)
             self._decided(connection, pen.now_ms, Act.REFUSE, sentence, held.of, actor, obj)
 
         await self._database.write(write)
-        await self._eraser.wipe(())
+        await self._eraser.wipe()
 
     async def hide(self, name: str, rule: str, actor: str) -> None:
         """Show an item to nobody, from the next request on."""
@@ -211,14 +212,14 @@ class Caretaking:
         """Erase a notice or reply for good: body, pictures, search entries, from every file (decision 6)."""
         pen, sentence = self._pen(), self._rule(rule)
 
-        def write(connection: Connection) -> list[str]:
+        def write(connection: Connection) -> None:
             item = self._item(connection, self._find(connection, name))
-            blobs = retract(connection, pen, item.obj)
+            retract(connection, pen, item.obj)
             moderation.decide_reports(connection, item.obj, pen.now_ms, "erased", sentence, "")
             self._decided(connection, pen.now_ms, Act.ERASE, sentence, item.of, actor, item.obj)
-            return blobs
 
-        await self._eraser.wipe(await self._database.write(write))
+        await self._database.write(write)
+        await self._eraser.wipe()
 
     async def pin(self, name: str, until_ms: int, actor: str) -> None:
         """Pin a notice to the top until a time (0 unpins); at most three at once."""
@@ -261,16 +262,15 @@ class Caretaking:
         """
         pen, sentence = self._pen(), self._rule(rule)
 
-        def write(connection: Connection) -> tuple[str, list[str]]:
+        def write(connection: Connection) -> str:
             report = moderation.report(connection, normal_reference(reference))
             if report is None:
                 raise NotFound
             item = self._item(connection, report.obj)
-            blobs: list[str] = []
             if outcome == "hide":
                 self._hide(connection, item, pen.now_ms, sentence, actor)
             elif outcome == "erase":
-                blobs = retract(connection, pen, item.obj)
+                retract(connection, pen, item.obj)
                 self._decided(connection, pen.now_ms, Act.ERASE, sentence, item.of, actor, item.obj)
             elif item.hide is not None:
                 self._unhide(connection, item, pen.now_ms, sentence, actor)
@@ -278,11 +278,11 @@ class Caretaking:
                 self._decided(connection, pen.now_ms, Act.KEEP, sentence, item.of, actor, item.obj)
             word = {"hide": "hidden", "erase": "erased"}.get(outcome, "kept")
             moderation.decide_reports(connection, item.obj, pen.now_ms, word, sentence, answer[:500])
-            return item.public_id, blobs
+            return item.public_id
 
-        public_id, blobs = await self._database.write(write)
+        public_id = await self._database.write(write)
         if outcome == "erase":
-            await self._eraser.wipe(blobs)
+            await self._eraser.wipe()
         return public_id
 
     # --- devices ----------------------------------------------------------------------------------
@@ -292,8 +292,8 @@ class Caretaking:
         await self._restrain(mark, Act.PAUSE if until_ms else Act.LIFT, until_ms, rule, actor)
 
     async def ban_device(self, mark: str, until_ms: int, rule: str, actor: str) -> None:
-        """Let a device write nothing until a time, nor change what it wrote."""
-        await self._restrain(mark, Act.BAN, until_ms, rule, actor)
+        """Let a device write nothing until a time, nor change what it wrote; 0 lifts a pause and the ban."""
+        await self._restrain(mark, Act.BAN if until_ms else Act.LIFT, until_ms, rule, actor)
 
     async def trust_device(self, mark: str, trusted: bool, actor: str) -> None:
         """Let one severe report by this device hide an item until a caretaker has looked (J11)."""

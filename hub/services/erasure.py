@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 
-from hub.storage import notices, search
+from hub.storage import retention, search, traces
 from hub.storage.blobs import BlobStore
 from hub.storage.database import Connection, Database, leave_no_trace
+from hub.storage.notices import blob_is_named
 
 
 class Eraser:
@@ -17,23 +18,32 @@ class Eraser:
         self._blobs = blobs
         self._forget = forget
 
-    async def wipe(self, blobs: Sequence[str]) -> None:
-        """Remove ``blobs`` (hex) and every trace that deleted rows and index entries left.
+    async def wipe(self) -> None:
+        """Remove every trace that deleted rows and index entries left, and the pictures noted with them.
 
         Call it after the transaction that deleted them. When it returns, the bytes are gone. A blob
-        that was named again meanwhile stays: files are removed in the writer's thread, where no other
-        transaction can be naming one.
+        that something else names stays: files are removed in the writer's thread, where no other
+        transaction can be naming one. What a failure or a power cut leaves undone, the next round of
+        housekeeping does.
         """
 
-        def remove(connection: Connection) -> None:
-            for sha256 in blobs:
-                if not notices.blob_is_named(connection, sha256):
-                    self._blobs.remove(sha256)
+        def forget(connection: Connection) -> list[str]:
+            blobs = traces.blobs(connection)
+            retention.forget_kept_pictures(connection, blobs)
+            search.purge(connection)
+            held = retention.all_blobs_held(connection)
+            return [sha256 for sha256 in blobs if not (sha256 in held or blob_is_named(connection, sha256))]
 
         def wipe(connection: Connection) -> None:
-            remove(connection)
+            with connection:
+                connection.execute("BEGIN IMMEDIATE")
+                unnamed = forget(connection)
+            for sha256 in unnamed:
+                self._blobs.remove(sha256)
             leave_no_trace(connection)
+            with connection:
+                connection.execute("BEGIN IMMEDIATE")
+                traces.clear(connection)
 
         self._forget()
-        await self._database.write(search.purge)
         await self._database.maintain(wipe)

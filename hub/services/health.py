@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable, Sequence
+from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass
 
 from hub.domain.health import Condition, Line, worst
@@ -37,7 +37,7 @@ class HealthReport:
 class Health:
     """``standing`` is asked anew each time. A check that fails becomes a line; the others still run."""
 
-    def __init__(self, checks: Sequence[Check], standing: Callable[[], Standing]) -> None:
+    def __init__(self, checks: Sequence[Check], standing: Callable[[], Awaitable[Standing]]) -> None:
         self._checks = checks
         self._standing = standing
 
@@ -47,7 +47,7 @@ class Health:
 
     async def report(self) -> HealthReport:
         """The whole status."""
-        lines, standing = await self.lines(), self._standing()
+        lines, standing = await self.lines(), await self._standing()
         return HealthReport(worst(lines), lines, standing)
 
     async def _look(self, check: Check) -> Line:

@@ -11,7 +11,7 @@ from hub.domain.ids import HubId
 from hub.domain.policy import DAY_MS, MINUTE_MS, BoardPolicy
 from hub.services.erasure import Eraser
 from hub.services.publishing import retract
-from hub.storage import authors, decisions, moderation, retention, search
+from hub.storage import authors, decisions, moderation, retention, search, traces
 from hub.storage.blobs import BlobStore
 from hub.storage.database import Connection, Database
 from hub.storage.journal import Pen
@@ -23,6 +23,9 @@ INDEX_BATCH = 200
 INDEX_PAUSE_S = 5.0
 ROUND_S = 300.0
 PICTURE_KEPT_MS = DAY_MS
+REPLACED_KEPT_MS = DAY_MS
+"""How long earlier versions and what ran out may be left in free pages and the WAL: one wipe writes the
+whole database anew, so a day's changes share one."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -83,30 +86,35 @@ class Housekeeping:
             await asyncio.sleep(ROUND_S)
 
     async def round(self) -> Round:
-        """Finish what is due. While the clock is not trusted nothing ends (decision 33)."""
+        """Finish what is due. While the clock is not trusted only take-downs are: nothing ends, and the
+        age of a file says nothing (decision 33)."""
         pen = self._pen()
         due = await self._database.read_with(
             lambda connection: retention.anything_due(connection, pen.now_ms)
         )
         if not due:
             return Round(0, 0, 0)
+        purged = pictures = 0
         erased = await self._finish_take_downs(pen)
-        purged = await self._purge(pen) if pen.quality is not TimeQuality.UNKNOWN else 0
-        pictures = await self._collect(pen)
+        if pen.quality is not TimeQuality.UNKNOWN:
+            purged, pictures = await self._purge(pen), await self._collect(pen)
+        if await self._database.write(
+            lambda connection: traces.are_due(connection, pen.now_ms, pen.now_ms + REPLACED_KEPT_MS)
+        ):
+            await self._eraser.wipe()
         return Round(erased, purged, pictures)
 
     async def _finish_take_downs(self, pen: Pen) -> int:
         """Erase our own items that were taken down longer ago than they can be put back."""
         before = pen.now_ms - self._policy().undo_minutes * MINUTE_MS
 
-        def write(connection: Connection) -> tuple[int, list[str]]:
+        def write(connection: Connection) -> int:
             ours = retention.taken_down(connection, self._hub, before)
-            return len(ours), [blob for obj in ours for blob in retract(connection, pen, obj)]
+            for obj in ours:
+                retract(connection, pen, obj)
+            return len(ours)
 
-        count, blobs = await self._database.write(write)
-        if count:
-            await self._eraser.wipe(blobs)
-        return count
+        return await self._database.write(write)
 
     async def _purge(self, pen: Pen) -> int:
         """Drop what ended long enough ago that every hub drops it (sync.md 2.4); a share of all at most."""
@@ -117,19 +125,18 @@ class Housekeeping:
                 retention.drop(connection, obj)
             return len(gone)
 
-        count = await self._database.write(write)
-        if count:
-            await self._eraser.wipe(())
-        return count
+        return await self._database.write(write)
 
     async def _collect(self, pen: Pen) -> int:
         """Forget kept pictures after a day, old reports and audit lines, and blobs nobody names."""
         policy = self._policy()
 
         def write(connection: Connection) -> set[str]:
-            authors.drop_pictures(connection, pen.now_ms - PICTURE_KEPT_MS)
-            moderation.drop_reports(connection, pen.now_ms - policy.report_days * DAY_MS)
-            decisions.drop_notes(connection, pen.now_ms - policy.audit_days * DAY_MS)
+            dropped = authors.drop_pictures(connection, pen.now_ms - PICTURE_KEPT_MS)
+            dropped += moderation.drop_reports(connection, pen.now_ms - policy.report_days * DAY_MS)
+            dropped += decisions.drop_notes(connection, pen.now_ms - policy.audit_days * DAY_MS)
+            if dropped:
+                traces.leave(connection)
             return retention.referenced_blobs(connection)
 
         referenced = await self._database.write(write)

@@ -11,7 +11,7 @@ from dataclasses import dataclass, replace
 from datetime import datetime, tzinfo
 
 from hub.domain import cbor
-from hub.domain.errors import NotFound, Refused
+from hub.domain.errors import HubError, NotFound, Refused
 from hub.domain.ids import HubId, ObjectId, base32, canonical_letters, public_form
 from hub.domain.ledger import Act, Role
 from hub.domain.notices import Kind, Notice, NoticeDraft, Picture, Reply, State
@@ -20,7 +20,6 @@ from hub.domain.policy import (
     MINUTE_MS,
     BoardPolicy,
     Complaint,
-    DevicePaused,
     Gone,
     NotYours,
     Reason,
@@ -29,6 +28,7 @@ from hub.domain.policy import (
     Writer,
     WrongPhrase,
     must_be_held,
+    refuse_restrained,
     reports_hide,
 )
 from hub.domain.records import (
@@ -45,7 +45,7 @@ from hub.domain.submission import FormRefused, Typed, check_notice, check_reply
 from hub.services.identity import Identity
 from hub.services.limits import Gate
 from hub.services.publishing import extend_notice, publish_notice, publish_reply, restore, withdraw
-from hub.storage import authors, decisions, journal, moderation, notices, search
+from hub.storage import authors, decisions, journal, moderation, notices, retention, search, traces
 from hub.storage.database import Connection, Database
 from hub.storage.decisions import Origin
 from hub.storage.journal import Pen
@@ -178,10 +178,10 @@ class Noticeboard:
         now = self._now()
         return await self._database.read_with(lambda connection: notices.first(connection, now))
 
-    async def next_change(self) -> int:
-        """When what is shown changes by itself next, in Unix ms."""
+    async def next_change(self, listed: Sequence[Notice]) -> int:
+        """When a list of these notices changes by itself next, in Unix ms."""
         now = self._now()
-        return await self._database.read_with(lambda connection: notices.next_change(connection, now))
+        return await self._database.read_with(lambda connection: notices.next_change(connection, now, listed))
 
     async def origins(self) -> dict[HubId, Origin]:
         """The hubs whose notices stand here."""
@@ -282,21 +282,27 @@ class Noticeboard:
 
         Raises `FormRefused`, `PostingPaused`, `DevicePaused`, `TryLater`, `NoRoom`.
         """
-        again = await self._sent_before(form_key, asker)
-        if again is not None:
-            return again
         policy, now = self._policy(), self._now()
-        draft = self._check(typed, tuple(pictures), policy, now, fallback_lang)
-        cookie = self._admit(asker, policy)
+        try:
+            draft = self._check(typed, tuple(pictures), policy, now, fallback_lang)
+            cookie = self._admit(asker, policy)
+        except HubError:
+            again = await self._sent_before(form_key, asker)
+            if again is None:
+                raise
+            return again
         obj = ObjectId(self._chance(16))
         phrase = make_phrase(self._chance(5))
 
-        def write(connection: Connection) -> bool:
+        def write(connection: Connection) -> PutUp:
+            again = self._made_before(connection, form_key, asker)
+            if again is not None:
+                return again
             self._require_room()
             device = self._meet(connection, cookie, now)
             held = must_be_held(policy, _writer(device), now)
-            if draft.kind is Kind.URGENT and self._urgent_today(connection, now) >= policy.urgent_per_day:
-                raise UrgentEnough(seconds=3600)
+            if draft.kind is Kind.URGENT:
+                self._require_few_urgent(connection, policy, now)
             self._require_pictures(draft)
             self._own(connection, obj, device.hash, phrase, form_key)
             if held:
@@ -308,24 +314,29 @@ class Noticeboard:
             else:
                 publish_notice(connection, self._pen(), obj, draft, self._chance(16))
                 authors.count_shown(connection, device.hash)
-            return held
+            return PutUp(public_form(obj), draft.title, phrase, cookie, held)
 
-        held = await self._database.write(write)
-        return PutUp(public_form(obj), draft.title, phrase, cookie, held)
+        return await self._database.write(write)
 
     async def answer(self, name: str, typed: Typed, asker: Asker, form_key: str, fallback_lang: str) -> PutUp:
         """Answer the notice called ``name``; otherwise as `put_up`, and raises `Gone`."""
-        again = await self._sent_before(form_key, asker)
-        if again is not None:
-            return again
         policy, now = self._policy(), self._now()
-        draft = check_reply(typed, fallback_lang)
-        notice = (await self.thread(name)).notice
-        cookie = self._admit(asker, policy)
+        try:
+            draft = check_reply(typed, fallback_lang)
+            notice = (await self.thread(name)).notice
+            cookie = self._admit(asker, policy)
+        except HubError:
+            again = await self._sent_before(form_key, asker)
+            if again is None:
+                raise
+            return again
         obj = ObjectId(self._chance(16))
         phrase = make_phrase(self._chance(5))
 
-        def write(connection: Connection) -> bool:
+        def write(connection: Connection) -> PutUp:
+            again = self._made_before(connection, form_key, asker)
+            if again is not None:
+                return again
             self._require_room()
             current = notices.by_object(connection, now, notice.obj)
             if current is None or current.hidden:
@@ -345,10 +356,9 @@ class Noticeboard:
                 )
             else:
                 publish_reply(connection, self._pen(), obj, draft, current, self._chance(16))
-            return held
+            return PutUp(public_form(obj), notice.title, phrase, cookie, held)
 
-        held = await self._database.write(write)
-        return PutUp(public_form(obj), notice.title, phrase, cookie, held)
+        return await self._database.write(write)
 
     # --- changing one's own -----------------------------------------------------------------------
 
@@ -364,7 +374,9 @@ class Noticeboard:
         notice = thread.notice
         draft = self._check(typed, tuple(pictures), policy, now, fallback_lang)
         if not typed.until.strip():
-            draft = replace(draft, expires_ms=notice.expires_ms)
+            urgent = draft.kind is Kind.URGENT
+            ends_ms = min(notice.expires_ms, draft.expires_ms) if urgent else notice.expires_ms
+            draft = replace(draft, expires_ms=ends_ms)
         self._slow_down(asker, policy)
 
         def write(connection: Connection) -> bool:
@@ -377,6 +389,8 @@ class Noticeboard:
                 raise NotFound
             if current is not None and (current.state is not State.LIVE or current.expires_ms <= now):
                 raise Gone
+            if draft.kind is Kind.URGENT and (current is None or current.kind is not Kind.URGENT):
+                self._require_few_urgent(connection, policy, now)
             self._require_pictures(draft)
             body = NoticeBody(draft, notice.shown_ms, now if current is not None else None)
             if held or current is None:
@@ -394,6 +408,7 @@ class Noticeboard:
                     ),
                 )
                 return True
+            moderation.release(connection, notice.obj)
             publish_notice(
                 connection,
                 self._pen(),
@@ -431,6 +446,7 @@ class Noticeboard:
                     ),
                 )
                 return True
+            moderation.release(connection, reply.obj)
             publish_reply(
                 connection,
                 self._pen(),
@@ -452,7 +468,7 @@ class Noticeboard:
         self._slow_down(asker, policy)
 
         def write(connection: Connection) -> int:
-            self._require_owner(connection, notice.obj, asker)
+            refuse_restrained(_writer(self._require_owner(connection, notice.obj, asker)), now)
             return extend_notice(connection, self._pen(), notice.obj, policy, now, self._chance(16))
 
         return await self._database.write(write)
@@ -466,7 +482,10 @@ class Noticeboard:
 
         def write(connection: Connection) -> None:
             self._require_owner(connection, obj, asker)
-            moderation.release(connection, obj)
+            held = moderation.held(connection, obj)
+            if held is not None:
+                traces.leave(connection, traces.NOW, retention.blobs_held(held))
+                moderation.release(connection, obj)
             if not journal.versions(connection, obj):
                 authors.disown(connection, obj)
                 return
@@ -480,7 +499,7 @@ class Noticeboard:
         now, undo_ms = self._now(), self._policy().undo_minutes * MINUTE_MS
 
         def write(connection: Connection) -> None:
-            self._require_owner(connection, obj, asker)
+            refuse_restrained(_writer(self._require_owner(connection, obj, asker)), now)
             state, changed_ms = _state(connection, now, obj)
             if state is State.LIVE:
                 return
@@ -509,6 +528,8 @@ class Noticeboard:
         self, tokens: Sequence[str], of: str | None = None, asker: Asker | None = None
     ) -> list[Kept]:
         """The pictures of ``tokens`` that are still kept, or stand in the notice ``of``, in that order."""
+        if not tokens:
+            return []
         own = (await self.thread(of, asker.cookie if asker else None)).notice.pictures if of else ()
         standing = {picture.full.sha256[:24]: picture for picture in own}
 
@@ -641,7 +662,10 @@ class Noticeboard:
         return known is not None and known.trusted
 
     def _require_owner(self, connection: Connection, obj: ObjectId, asker: Asker) -> authors.Device | None:
-        """The asker's device, if it or the phrase shows that ``obj`` is theirs; raises `NotYours`."""
+        """The author's device, if the asker's own or the phrase shows that ``obj`` is theirs.
+
+        Raises `NotYours`. A phrase stands for the device it was given to, pauses and bans included.
+        """
         owner = authors.owner(connection, obj)
         device = self._device_hash(asker.cookie)
         if owner is None:
@@ -653,29 +677,30 @@ class Noticeboard:
         self._gate.pass_or_raise(("phrase", asker.address, self._policy().phrase_tries))
         if owner.phrase is None or self._phrase_hash(asker.phrase) != owner.phrase:
             raise WrongPhrase
-        known = authors.device(connection, owner.device) if owner.device else None
-        if known is not None and (known.banned_until_ms or 0) > self._now():
-            raise DevicePaused
-        return known
+        return authors.device(connection, owner.device) if owner.device else None
 
     async def _sent_before(self, form_key: str, asker: Asker) -> PutUp | None:
-        if not form_key:
-            return None
+        """What the form made when it was sent before; asked when the form is refused.
+
+        A form that did its work is not refused for being sent again: its limit may be full of itself.
+        """
+        return await self._database.read_with(
+            lambda connection: self._made_before(connection, form_key, asker)
+        )
+
+    def _made_before(self, connection: Connection, form_key: str, asker: Asker) -> PutUp | None:
+        """What the form of this one-time key made, if it was sent before."""
         key, now = self._identity.veil("form", form_key.encode()), self._now()
-
-        def read(connection: Connection) -> PutUp | None:
-            obj = authors.object_of_form(connection, key)
-            if obj is None:
-                return None
-            notice = notices.by_object(connection, now, obj)
-            answer = notices.reply_by_object(connection, obj) if notice is None else None
-            if answer is not None:
-                notice = notices.by_object(connection, now, answer.notice)
-            title = notice.title if notice else ""
-            held = moderation.held(connection, obj) is not None
-            return PutUp(public_form(obj), title, "", asker.cookie or "", held, again=True)
-
-        return await self._database.read_with(read)
+        obj = authors.object_of_form(connection, key) if form_key else None
+        if obj is None:
+            return None
+        notice = notices.by_object(connection, now, obj)
+        answer = notices.reply_by_object(connection, obj) if notice is None else None
+        if answer is not None:
+            notice = notices.by_object(connection, now, answer.notice)
+        title = notice.title if notice else ""
+        held = moderation.held(connection, obj) is not None
+        return PutUp(public_form(obj), title, "", asker.cookie or "", held, again=True)
 
     async def _find(self, name: str, asker: Asker) -> ObjectId:
         """The object id behind a public id: a notice, a reply, or the asker's own held item."""
@@ -695,9 +720,11 @@ class Noticeboard:
 
         return await self._database.read_with(read)
 
-    def _urgent_today(self, connection: Connection, now: int) -> int:
+    def _require_few_urgent(self, connection: Connection, policy: BoardPolicy, now: int) -> None:
         leading = notices.first(connection, now)
-        return sum(notice.kind is Kind.URGENT and notice.shown_ms > now - DAY_MS for notice in leading)
+        today = sum(notice.kind is Kind.URGENT and notice.shown_ms > now - DAY_MS for notice in leading)
+        if today >= policy.urgent_per_day:
+            raise UrgentEnough(seconds=3600)
 
     def _held_thread(self, connection: Connection, name: str, device: bytes | None) -> Thread:
         for obj in authors.objects_of_device(connection, device) if device else ():

@@ -52,15 +52,18 @@ class Preferences:
         self.current = files.apply(from_file, self._changed)
 
     async def change(self, key: str, text: str, actor: str, caretaking: Caretaking) -> PreferenceLine:
-        """Set ``key`` from text, for now and after a restart, with a line in the ledger."""
+        """Set ``key`` from text, for now and after a restart, with a line in the ledger.
+
+        The line has the value only where it is a rule of the board: others may name a person.
+        """
         files.parse_value(key, text)
         if key not in self._live:
             raise NotWhileRunning(key=key)
-        current = files.apply(self.current, {key: text})
-        value = files.value_of(current, key)
-        await caretaking.change_setting(key, text, value, actor)
+        value = files.value_of(files.apply(self.current, {key: text}), key)
+        public_value = value if key.startswith(("board.", "limits.")) else ""
+        await caretaking.change_setting(key, text, public_value, actor)
         self._changed[key] = text
-        self.current = current
+        self.current = files.apply(self.current, {key: text})
         self._now_changed()
         return next(line for line in self.lines() if line.key == key)
 

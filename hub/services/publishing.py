@@ -5,11 +5,13 @@ Each runs inside the caller's transaction, appends to the log and brings the pro
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import replace
 
 from hub.domain.ids import ObjectId
-from hub.domain.notices import Notice, NoticeDraft, ReplyDraft, State
-from hub.domain.policy import DAY_MS, RETRACT_MARGIN_MS, BoardPolicy, Gone
+from hub.domain.notices import Kind, Notice, NoticeDraft, ReplyDraft, Scope, State
+from hub.domain.policy import DAY_MS, RETRACT_MARGIN_MS, URGENT_MAX_MS, BoardPolicy, Gone
+from hub.domain.projection import Logged
 from hub.domain.records import (
     NoticeBody,
     RecordType,
@@ -18,7 +20,7 @@ from hub.domain.records import (
     encode_notice,
     encode_reply,
 )
-from hub.storage import authors, journal, moderation, notices
+from hub.storage import authors, journal, moderation, notices, traces
 from hub.storage.database import Connection
 from hub.storage.journal import Pen
 from hub.storage.projections import refresh
@@ -39,7 +41,7 @@ def publish_notice(
     ``posted_ms`` is when the first version was written (None: this is it), ``edited_ms`` when its
     author last changed it.
     """
-    journal.publish(
+    logged = journal.publish(
         connection,
         pen,
         RecordType.NOTICE,
@@ -50,7 +52,7 @@ def publish_notice(
             NoticeBody(draft, stamp.ms if posted_ms is None else posted_ms, edited_ms), salt
         ),
     )
-    refresh(connection, obj)
+    refresh(connection, obj, [logged] if posted_ms is None else None)
 
 
 def publish_reply(
@@ -65,7 +67,7 @@ def publish_reply(
     edited_ms: int | None = None,
 ) -> None:
     """Write a reply, or a further version of it: it ends with its notice and whoever sees that sees it."""
-    journal.publish(
+    logged = journal.publish(
         connection,
         pen,
         RecordType.REPLY,
@@ -77,13 +79,16 @@ def publish_reply(
         ),
         ref=notice.obj,
     )
-    refresh(connection, obj)
+    refresh(connection, obj, [logged] if posted_ms is None else None)
 
 
 def extend_notice(
     connection: Connection, pen: Pen, obj: ObjectId, policy: BoardPolicy, now: int, salt: bytes
 ) -> int:
-    """Let a live notice stand its usual time again from ``now``; never shortens it. Raises `Gone`."""
+    """Let a live notice stand its usual time again from ``now``, an urgent one its three days.
+
+    Never shortens it. Raises `Gone`.
+    """
     current = notices.by_object(connection, now, obj)
     if current is None or current.state is not State.LIVE:
         raise Gone
@@ -92,7 +97,8 @@ def extend_notice(
         key=lambda logged: logged.record.header.stamp,
     )
     body = decode_notice(newest.record)
-    until = max(current.expires_ms, now + policy.lifetime_days * DAY_MS)
+    usual_ms = URGENT_MAX_MS if body.draft.kind is Kind.URGENT else policy.lifetime_days * DAY_MS
+    until = max(current.expires_ms, now + usual_ms)
     draft = replace(body.draft, expires_ms=until)
     publish_notice(connection, pen, obj, draft, salt, posted_ms=body.posted_ms, edited_ms=body.edited_ms)
     return until
@@ -103,8 +109,8 @@ def withdraw(connection: Connection, pen: Pen, obj: ObjectId) -> None:
     standing = refresh(connection, obj)
     if standing is None or standing.state is not State.LIVE:
         return
-    header = standing.content.record.header
-    journal.publish(connection, pen, RecordType.WITHDRAW, obj, header.exp, header.scope, ref=header.ref)
+    header, reach = standing.content.record.header, _reach(journal.versions(connection, obj))
+    journal.publish(connection, pen, RecordType.WITHDRAW, obj, header.exp, reach, ref=header.ref)
     refresh(connection, obj)
 
 
@@ -113,22 +119,27 @@ def restore(connection: Connection, pen: Pen, obj: ObjectId) -> None:
     versions = journal.versions(connection, obj)
     header = versions[0].record.header
     exp_ms = max(logged.record.header.exp for logged in versions)
-    journal.publish(connection, pen, RecordType.RESTORE, obj, exp_ms, header.scope, ref=header.ref)
+    journal.publish(connection, pen, RecordType.RESTORE, obj, exp_ms, _reach(versions), ref=header.ref)
     refresh(connection, obj)
 
 
-def retract(connection: Connection, pen: Pen, obj: ObjectId) -> list[str]:
+def retract(connection: Connection, pen: Pen, obj: ObjectId) -> None:
     """Erase ``obj``: bodies, projections and local truth go, signed headers stay.
 
-    Returns the blobs (hex) nobody names any more; the caller removes them and empties the WAL.
+    The caller lets `Eraser.wipe` follow, which removes the blobs and every other trace.
     """
-    blobs = notices.blobs_of(connection, obj)
+    traces.leave(connection, traces.NOW, notices.blobs_of(connection, obj))
     versions = journal.versions(connection, obj)
     if versions and not any(item.record.header.type == RecordType.RETRACT for item in versions):
         header = versions[0].record.header
         exp_ms = max(logged.record.header.exp for logged in versions) + RETRACT_MARGIN_MS
-        journal.publish(connection, pen, RecordType.RETRACT, obj, exp_ms, header.scope, ref=header.ref)
+        journal.publish(connection, pen, RecordType.RETRACT, obj, exp_ms, _reach(versions), ref=header.ref)
         refresh(connection, obj)
     moderation.forget(connection, obj)
     authors.disown(connection, obj)
-    return blobs
+
+
+def _reach(versions: Sequence[Logged]) -> Scope:
+    """The widest scope of any version: whoever may have heard of the object hears what became of it."""
+    widening = list(Scope)
+    return max((logged.record.header.scope for logged in versions), key=widening.index)

@@ -152,6 +152,11 @@ def kept_pictures(connection: sqlite3.Connection) -> list[bytes]:
     return [row[0] for row in connection.execute("SELECT picture FROM draft_picture")]
 
 
+def drop_picture(connection: sqlite3.Connection, picture: bytes) -> None:
+    """Forget a kept picture, under whatever tokens."""
+    connection.execute("DELETE FROM draft_picture WHERE picture = ?", (picture,))
+
+
 def drop_pictures(connection: sqlite3.Connection, before_ms: int) -> int:
     """Forget pictures kept before ``before_ms``; returns how many."""
     return connection.execute("DELETE FROM draft_picture WHERE at_ms < ?", (before_ms,)).rowcount

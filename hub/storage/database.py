@@ -12,6 +12,7 @@ import errno
 import sqlite3
 import threading
 from collections.abc import Awaitable, Callable, Iterable, Sequence
+from contextlib import ExitStack, closing
 from pathlib import Path
 from queue import Empty, SimpleQueue
 from typing import Any, NamedTuple, TypeVar
@@ -19,7 +20,7 @@ from typing import Any, NamedTuple, TypeVar
 import aiosqlite
 
 from hub.domain.errors import NoRoom
-from hub.storage.migrate import migrate
+from hub.storage.migrate import migrate, require_ours
 
 Connection = sqlite3.Connection
 """What a service's function is handed inside a transaction: for passing on to `hub.storage` only."""
@@ -93,6 +94,7 @@ class Database:
         self._next_reader = 0
         self._loop: asyncio.AbstractEventLoop | None = None
         self._tell_failure: Callable[[], None] = lambda: None
+        self._closed = False
         self.failed: BaseException | None = None
         """Set once a commit failed with an I/O error: from then on every write is refused."""
 
@@ -103,13 +105,16 @@ class Database:
         ``committed`` is called on the event loop after each commit that changed something and before
         its writers are answered. Raises the errors of `hub.storage.migrate`, `NoRoom`.
         """
-        try:
-            connection = connect(path)
-            migrate(connection, now_ms, program)
-        except sqlite3.OperationalError as error:
-            raise _refusal(error) from error
-        if _wal_size(path) < WAL_BYTES:
-            _grow_wal(connection, path)
+        with ExitStack() as opened:
+            try:
+                require_ours(path)
+                connection = opened.enter_context(closing(connect(path)))
+                migrate(connection, now_ms, program)
+                if _wal_size(path) < WAL_BYTES:
+                    _grow_wal(connection, path)
+            except sqlite3.DatabaseError as error:
+                raise _refusal(error) from error
+            opened.pop_all()
         return cls(path, connection, committed)
 
     def prepare(self, work: Callable[[sqlite3.Connection], T]) -> T:
@@ -170,10 +175,14 @@ class Database:
         return await self._reader().run(within)
 
     async def close(self) -> None:
-        """Finish the queued writes, close the readers, then the writer (which empties the WAL)."""
+        """Close the readers, finish the queued writes, close the writer (which empties the WAL).
+
+        A write that comes later is refused with `StorageFailed`.
+        """
+        self._closed = True
         for reader in self._readers:
             await reader.close()
-            reader._thread.join()
+            await asyncio.to_thread(reader._thread.join)
         self._readers.clear()
         if self._thread.is_alive():
             self._queue.put(None)
@@ -181,7 +190,7 @@ class Database:
         self._connection.close()
 
     async def _submit(self, work: Callable[[sqlite3.Connection], T], *, alone: bool) -> T:
-        if self.failed is not None:
+        if self.failed is not None or self._closed:
             raise StorageFailed from self.failed
         answer: asyncio.Future[T] = asyncio.get_running_loop().create_future()
         self._queue.put(_Job(work, answer, alone))
@@ -199,7 +208,10 @@ class Database:
             if first is None:
                 return
             if first.alone:
-                self._tell([(first.answer, *self._attempt(first.work))], changed=True)
+                outcome = self._attempt(first.work)
+                if self._connection.in_transaction:  # what failed in the middle of one of its own
+                    self._connection.execute("ROLLBACK")
+                self._tell([(first.answer, *outcome)], changed=True)
                 continue
             batch, stop = [first], False
             while len(batch) < _SHARE:
@@ -244,7 +256,7 @@ class Database:
     def _attempt(self, work: Callable[[sqlite3.Connection], Any]) -> tuple[Any, BaseException | None]:
         try:
             return work(self._connection), None
-        except (sqlite3.OperationalError, OSError) as error:
+        except (sqlite3.DatabaseError, OSError) as error:
             refusal = _refusal(error)
             if isinstance(refusal, StorageFailed):
                 self.failed = error
@@ -320,7 +332,7 @@ def _wal_size(path: Path) -> int:
 
 def _refusal(error: BaseException) -> BaseException:
     """What to answer for a failed write: `NoRoom` for a full disk, `StorageFailed` for a failing one."""
-    if isinstance(error, sqlite3.OperationalError):
+    if isinstance(error, sqlite3.DatabaseError):
         name = getattr(error, "sqlite_errorname", "")
         if name.startswith("SQLITE_FULL") or name.startswith("SQLITE_READONLY"):
             refusal: BaseException = NoRoom()

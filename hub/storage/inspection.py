@@ -45,9 +45,13 @@ def check(connection: sqlite3.Connection) -> Iterator[Finding]:
                 raise BadRecord("id")
         except HubError as error:
             yield Finding("record", f"record {n}: {error}")
-    broken = first_broken(decisions.every_line(connection))
-    if broken is not None:
-        yield Finding("ledger", f"line {broken} does not follow from the lines before it")
+    try:
+        broken = first_broken(decisions.every_line(connection))
+    except ValueError:  # an act or a role there is not
+        yield Finding("ledger", "a line says what no line can say")
+    else:
+        if broken is not None:
+            yield Finding("ledger", f"line {broken} does not follow from the lines before it")
     if not search.is_sound(connection):
         yield Finding("search", "the index and the notices differ")
     connection.execute("BEGIN IMMEDIATE")
@@ -55,6 +59,9 @@ def check(connection: sqlite3.Connection) -> Iterator[Finding]:
         before = fingerprints(connection)
         rebuild(connection)
         after = fingerprints(connection)
+    except HubError as error:
+        yield Finding("projection", f"a record cannot be read: {error}")
+        return
     finally:
         connection.execute("ROLLBACK")
     for table in PROJECTIONS:

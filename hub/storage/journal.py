@@ -79,15 +79,17 @@ def publish(
 
 def append(connection: sqlite3.Connection, record: Record, now_ms: int) -> Logged:
     """Add a verified record. One that is already there is returned as it stands: ingest is idempotent."""
-    known = find(connection, record.id)
-    if known is not None:
-        return known
-    cursor = connection.execute(
-        "INSERT INTO record (id, obj, seen_ms, header, signature, body) VALUES (?, ?, ?, ?, ?, ?)",
-        (record.id, record.header.obj, now_ms, record.header_bytes, record.signature, record.body),
-    )
-    assert cursor.lastrowid is not None  # noqa: S101 - an INSERT that did not raise has a rowid
-    return Logged(cursor.lastrowid, record, now_ms)
+    record_id = record.id
+    added = connection.execute(
+        "INSERT INTO record (id, obj, seen_ms, header, signature, body) VALUES (?, ?, ?, ?, ?, ?)"
+        " ON CONFLICT (id) DO NOTHING RETURNING n",
+        (record_id, record.header.obj, now_ms, record.header_bytes, record.signature, record.body),
+    ).fetchone()
+    if added is not None:
+        return Logged(added[0], record, now_ms)
+    known = find(connection, record_id)
+    assert known is not None  # noqa: S101 - it is what the INSERT ran into
+    return known
 
 
 def find(connection: sqlite3.Connection, record_id: RecordId) -> Logged | None:
@@ -124,4 +126,4 @@ _COLUMNS = "SELECT n, header, signature, body, seen_ms FROM record"
 
 def _logged(row: tuple[int, bytes, bytes, bytes | None, int]) -> Logged:
     n, header, signature, body, seen_ms = row
-    return Logged(n, Record(decode_header(header), header, signature, body), seen_ms)
+    return Logged(n, Record(decode_header(header, stored=True), header, signature, body), seen_ms)

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import re
 import sqlite3
+from contextlib import closing
 from importlib.resources import files
+from pathlib import Path
 
 from hub.domain.errors import HubError
 from hub.words import N_
@@ -64,14 +66,7 @@ def migrate(connection: sqlite3.Connection, now_ms: int, program: str) -> int:
     """
     if sqlite3.sqlite_version_info < OLDEST_SQLITE:
         raise SqliteTooOld(found=sqlite3.sqlite_version, needed=".".join(map(str, OLDEST_SQLITE)))
-    steps = migrations()
-    version: int = connection.execute("PRAGMA user_version").fetchone()[0]
-    application: int = connection.execute("PRAGMA application_id").fetchone()[0]
-    tables: int = connection.execute("SELECT count(*) FROM sqlite_schema").fetchone()[0]
-    if application != APPLICATION_ID and (tables or application or version):
-        raise NotOurDatabase(path=connection.execute("PRAGMA database_list").fetchone()[2])
-    if version > len(steps):
-        raise DatabaseTooNew(found=version, known=len(steps))
+    steps, version = migrations(), version_of(connection)
     for number, sql in steps[version:]:
         connection.execute("BEGIN IMMEDIATE")
         try:
@@ -90,6 +85,37 @@ def migrate(connection: sqlite3.Connection, now_ms: int, program: str) -> int:
             connection.execute("ROLLBACK")
             raise
     return len(steps)
+
+
+def require_ours(path: Path) -> None:
+    """Raise `NotOurDatabase` or `DatabaseTooNew` for a file that this release must not touch.
+
+    Only reads, and leaves no file beside it. After a cut, while SQLite has not yet brought the file in
+    step with its WAL, it says nothing: the file alone can look broken then. Blocking.
+    """
+    wal = path.with_name(path.name + "-wal")
+    if not path.exists() or (wal.exists() and wal.stat().st_size):
+        return
+    try:
+        with closing(sqlite3.connect(f"{path.absolute().as_uri()}?immutable=1", uri=True)) as connection:
+            version_of(connection)
+    except sqlite3.DatabaseError as error:
+        if getattr(error, "sqlite_errorname", "") != "SQLITE_NOTADB":
+            raise
+        raise NotOurDatabase(path=path) from error
+
+
+def version_of(connection: sqlite3.Connection) -> int:
+    """The version of a hub's database, 0 for an empty one; raises `NotOurDatabase`, `DatabaseTooNew`."""
+    version: int = connection.execute("PRAGMA user_version").fetchone()[0]
+    application: int = connection.execute("PRAGMA application_id").fetchone()[0]
+    tables: int = connection.execute("SELECT count(*) FROM sqlite_schema").fetchone()[0]
+    if application != APPLICATION_ID and (tables or application or version):
+        raise NotOurDatabase(path=connection.execute("PRAGMA database_list").fetchone()[2])
+    known = len(migrations())
+    if version > known:
+        raise DatabaseTooNew(found=version, known=known)
+    return version
 
 
 def _statements(sql: str) -> list[str]:

@@ -8,6 +8,7 @@ from typing import Any
 
 from hub.domain.ids import ObjectId
 from hub.domain.notices import Scope
+from hub.storage import traces
 
 
 @dataclass(frozen=True, slots=True)
@@ -59,8 +60,9 @@ _REPORT = (
 
 def hold(connection: sqlite3.Connection, held: Held) -> None:
     """Keep ``held`` until a caretaker has looked; a later version replaces an earlier one."""
+    release(connection, held.obj)
     connection.execute(
-        "INSERT OR REPLACE INTO held (obj, notice, of, body, exp_ms, scope, held_ms, changes)"
+        "INSERT INTO held (obj, notice, of, body, exp_ms, scope, held_ms, changes)"
         " VALUES (?, ?, ?, ?, ?, ?, ?, ?)",
         (
             held.obj,
@@ -94,7 +96,8 @@ def held_replies(connection: sqlite3.Connection, notice: ObjectId) -> list[Held]
 
 def release(connection: sqlite3.Connection, obj: ObjectId) -> None:
     """Drop what is held under ``obj``."""
-    connection.execute("DELETE FROM held WHERE obj = ?", (obj,))
+    if connection.execute("DELETE FROM held WHERE obj = ?", (obj,)).rowcount:
+        traces.leave(connection)
 
 
 def hide(

@@ -58,10 +58,15 @@ def board(
     *,
     kind: Kind | None = None,
     before: int | None = None,
-    limit: int = 20,
+    limit: int = 16,
 ) -> Board:
-    """The board at ``now_ms``: strictly by date, newest first; pinned and urgent ones lead its first page."""
+    """The board at ``now_ms``: strictly by date, newest first; pinned and urgent ones lead its first page.
+
+    A page has ``limit`` notices with those that lead it, but at least half as many without them.
+    """
     leading = first(connection, now_ms)
+    if kind is None and before is None:
+        limit = max(limit - len(leading), limit // 2)
     leading_objects = {notice.obj for notice in leading}
     sql = f"{_NOTICE} WHERE {_SHOWN} AND notice.key < :before"
     if kind is not None:
@@ -197,15 +202,18 @@ def reply_by_object(connection: sqlite3.Connection, obj: ObjectId) -> Answer | N
     return _answer(row) if row else None
 
 
-def next_change(connection: sqlite3.Connection, now_ms: int) -> int:
-    """When the board changes by itself next: the first end of a shown notice, pin or official mark."""
-    row = connection.execute(
-        "SELECT min(at) FROM (SELECT min(exp_ms) AS at FROM notice WHERE state = 0 AND exp_ms > ?1"
-        " UNION ALL SELECT min(pinned_until_ms) FROM mark WHERE pinned_until_ms > ?1"
+def next_change(connection: sqlite3.Connection, now_ms: int, listed: Iterable[Notice]) -> int:
+    """When a list of these notices changes by itself next: the first of their ends, or of any pin or mark.
+
+    The ends of notices that are not in the list change nothing in it, and looking for them would read
+    the whole table.
+    """
+    (marks,) = connection.execute(
+        "SELECT min(at) FROM (SELECT min(pinned_until_ms) AS at FROM mark WHERE pinned_until_ms > ?1"
         " UNION ALL SELECT min(official_until_ms) FROM mark WHERE official_until_ms > ?1)",
         (now_ms,),
     ).fetchone()
-    return row[0] if row[0] is not None else 2**53
+    return min([marks or 2**53, *(notice.expires_ms for notice in listed)])
 
 
 def picture_is_shown(connection: sqlite3.Connection, sha256: str) -> bool:
@@ -225,22 +233,18 @@ def blob_is_named(connection: sqlite3.Connection, sha256: str) -> bool:
 
 
 def blobs_of(connection: sqlite3.Connection, obj: ObjectId) -> list[str]:
-    """The blobs only ``obj`` names, in hex: what goes when it is erased."""
-    rows = connection.execute(
-        "SELECT sha256 FROM blob_use AS mine WHERE obj = ?1 AND NOT EXISTS"
-        " (SELECT 1 FROM blob_use WHERE sha256 = mine.sha256 AND obj != ?1)",
-        (obj,),
-    )
+    """The blobs ``obj`` names, in hex."""
+    rows = connection.execute("SELECT sha256 FROM blob_use WHERE obj = ?", (obj,))
     return [row[0].hex() for row in rows]
 
 
 def _listed(row: tuple[Any, ...]) -> Listed:
     key, obj, public_id, state, shown_ms, edited_ms, changed_ms, exp_ms, count = row[:9]
     hidden, pinned, official, header_bytes, body, record_id = row[9:]
-    header = decode_header(header_bytes)
+    header = decode_header(header_bytes, stored=True)
     draft = None
     if body is not None:
-        draft = decode_notice(Record(header, header_bytes, b"", body)).draft
+        draft = decode_notice(Record(header, header_bytes, b"", body), stored=True).draft
     draft = draft or NoticeDraft(Kind.NEWS, "", "", "", header.scope, header.exp)
     notice = Notice(
         obj=ObjectId(obj),
@@ -270,10 +274,10 @@ def _listed(row: tuple[Any, ...]) -> Listed:
 
 def _answer(row: tuple[Any, ...]) -> Answer:
     obj, public_id, shown_ms, edited_ms, hidden, header_bytes, body, state, notice = row
-    header = decode_header(header_bytes)
+    header = decode_header(header_bytes, stored=True)
     text = lang = name = ""
     if body is not None:
-        draft = decode_reply(Record(header, header_bytes, b"", body)).draft
+        draft = decode_reply(Record(header, header_bytes, b"", body), stored=True).draft
         text, lang, name = draft.text, draft.lang, draft.name
     reply = Reply(
         obj=ObjectId(obj),

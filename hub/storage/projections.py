@@ -3,24 +3,29 @@
 from __future__ import annotations
 
 import sqlite3
+from collections.abc import Sequence
 from typing import Final
 
 from hub.domain.ids import ObjectId, object_range, public_form
 from hub.domain.notices import State
-from hub.domain.projection import Standing, display_key, stand
+from hub.domain.projection import Logged, Standing, display_key, stand
 from hub.domain.records import Record, RecordType, decode_notice, decode_reply
-from hub.storage import journal, search
+from hub.storage import journal, search, traces
 
 STATE_NUMBERS: Final = {State.LIVE: 0, State.WITHDRAWN: 1, State.ERASED: 2}
 STATES: Final = {number: state for state, number in STATE_NUMBERS.items()}
 
 
-def refresh(connection: sqlite3.Connection, obj: ObjectId) -> Standing | None:
+def refresh(
+    connection: sqlite3.Connection, obj: ObjectId, versions: Sequence[Logged] | None = None
+) -> Standing | None:
     """Bring every projection of ``obj`` in step with the log; superseded bodies are dropped.
 
-    Returns the object's standing, or None while the log holds no content of it.
+    ``versions`` are all records of ``obj``, where the caller has them; otherwise they are read. Returns
+    the object's standing, or None while the log holds no content of it.
     """
-    versions = journal.versions(connection, obj)
+    if versions is None:
+        versions = journal.versions(connection, obj)
     standing = stand(versions)
     if standing is None:
         return None
@@ -29,6 +34,7 @@ def refresh(connection: sqlite3.Connection, obj: ObjectId) -> Standing | None:
             logged.n != standing.content.n or standing.state is State.ERASED
         ):
             journal.drop_body(connection, logged.n)
+            traces.leave(connection)
     header = standing.content.record.header
     if header.type == RecordType.NOTICE:
         _notice_row(connection, obj, standing)
@@ -64,7 +70,8 @@ def _values(standing: Standing) -> tuple[int | None, ...]:
 
 def _notice_row(connection: sqlite3.Connection, obj: ObjectId, standing: Standing) -> None:
     known = connection.execute("SELECT key, public_id, shown_ms FROM notice WHERE obj = ?", (obj,)).fetchone()
-    draft = decode_notice(standing.content.record).draft if standing.state is not State.ERASED else None
+    erased = standing.state is State.ERASED
+    draft = None if erased else decode_notice(standing.content.record, stored=True).draft
     if known is None:
         key, public_id = _free_key(connection, standing.shown_ms, obj), _free_name(connection, obj)
         (replies,) = connection.execute(
@@ -115,17 +122,22 @@ def _reply_row(connection: sqlite3.Connection, obj: ObjectId, notice: ObjectId, 
             f"UPDATE reply SET (key, {_COLUMNS}) = (?, ?, ?, ?, ?, ?, ?) WHERE key = ?",
             (key, *_values(standing), known[0]),
         )
-    connection.execute(
-        "UPDATE notice SET replies = (SELECT count(*) FROM reply WHERE reply.notice = notice.obj"
-        " AND reply.state = 0) WHERE obj = ?",
-        (notice,),
-    )
+    count_replies(connection, notice)
     found = connection.execute("SELECT shown_ms, state FROM notice WHERE obj = ?", (notice,)).fetchone()
     if found is None:
         return  # it waits for its notice
     search.remove(connection, shown_ms=found[0], notice=notice, obj=obj)
     if standing.state is State.LIVE and STATES[found[1]] is State.LIVE:
         _index_reply(connection, notice, found[0], standing.content.record)
+
+
+def count_replies(connection: sqlite3.Connection, notice: ObjectId) -> None:
+    """Bring a notice's number of replies in step with them."""
+    connection.execute(
+        "UPDATE notice SET replies = (SELECT count(*) FROM reply WHERE reply.notice = notice.obj"
+        " AND reply.state = 0) WHERE obj = ?",
+        (notice,),
+    )
 
 
 def _live_replies(connection: sqlite3.Connection, notice: ObjectId) -> list[Record]:
@@ -135,7 +147,7 @@ def _live_replies(connection: sqlite3.Connection, notice: ObjectId) -> list[Reco
 
 
 def _index_reply(connection: sqlite3.Connection, notice: ObjectId, shown_ms: int, record: Record) -> None:
-    draft = decode_reply(record).draft
+    draft = decode_reply(record, stored=True).draft
     search.add(
         connection,
         shown_ms=shown_ms,

@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 import sqlite3
+from collections.abc import Collection, Iterable
 
 from hub.domain import cbor
 from hub.domain.ids import HubId, ObjectId
+from hub.domain.notices import Picture
 from hub.domain.policy import DAY_MS, Purge, leaves_at
 from hub.domain.records import decode_header, read_notice_body, read_picture
-from hub.storage import authors, journal, moderation, search
+from hub.storage import authors, journal, moderation, notices, search, traces
+from hub.storage.projections import count_replies
 
 
 def anything_due(connection: sqlite3.Connection, now_ms: int) -> bool:
@@ -17,7 +20,7 @@ def anything_due(connection: sqlite3.Connection, now_ms: int) -> bool:
         "SELECT EXISTS (SELECT 1 FROM notice WHERE state = 1 OR exp_ms < ?1)"
         " OR EXISTS (SELECT 1 FROM reply WHERE state = 1 OR exp_ms < ?1)"
         " OR EXISTS (SELECT 1 FROM draft_picture) OR EXISTS (SELECT 1 FROM report)"
-        " OR EXISTS (SELECT 1 FROM audit)",
+        " OR EXISTS (SELECT 1 FROM audit) OR EXISTS (SELECT 1 FROM trace)",
         (now_ms - 7 * DAY_MS,),
     ).fetchone()
     return bool(row[0])
@@ -40,7 +43,9 @@ def ended(connection: sqlite3.Connection, now_ms: int) -> list[ObjectId]:
     (total,) = connection.execute("SELECT count(*) FROM record").fetchone()
     rows = connection.execute(
         "SELECT obj, exp_ms FROM notice WHERE exp_ms < ?1 UNION ALL"
-        " SELECT obj, exp_ms FROM reply WHERE exp_ms < ?1 ORDER BY exp_ms LIMIT ?2",
+        " SELECT obj, exp_ms FROM reply WHERE exp_ms < ?1 AND NOT EXISTS"  # a reply stays with its notice
+        " (SELECT 1 FROM notice WHERE notice.obj = reply.notice AND notice.exp_ms >= ?1)"
+        " ORDER BY exp_ms LIMIT ?2",
         (now_ms - 7 * DAY_MS, Purge().allowed(total)),
     ).fetchall()
     found = []
@@ -52,7 +57,8 @@ def ended(connection: sqlite3.Connection, now_ms: int) -> list[ObjectId]:
 
 
 def drop(connection: sqlite3.Connection, obj: ObjectId) -> None:
-    """Remove every row of ``obj``: log, projections and local truth."""
+    """Remove every row of ``obj``: log, projections and local truth. Its traces are due to be wiped."""
+    traces.leave(connection, traces.NOW, notices.blobs_of(connection, obj))
     row = connection.execute("SELECT shown_ms FROM notice WHERE obj = ?", (obj,)).fetchone()
     if row:
         search.remove(connection, shown_ms=row[0], notice=obj)
@@ -65,6 +71,8 @@ def drop(connection: sqlite3.Connection, obj: ObjectId) -> None:
         search.remove(connection, shown_ms=answered[0], notice=answered[1], obj=obj)
     for table in ("notice", "reply", "blob_use", "record"):
         connection.execute(f"DELETE FROM {table} WHERE obj = ?", (obj,))
+    if answered:
+        count_replies(connection, answered[1])
     moderation.forget(connection, obj)
     authors.disown(connection, obj)
 
@@ -76,11 +84,28 @@ def named_blobs(connection: sqlite3.Connection) -> list[str]:
 
 def referenced_blobs(connection: sqlite3.Connection) -> set[str]:
     """Every blob (hex) that a record, something held, or a kept picture names."""
-    found = set(named_blobs(connection))
-    pictures = [read_picture(cbor.decode(data)) for data in authors.kept_pictures(connection)]
-    for held in moderation.all_held(connection):
-        if held.of == "notice":
-            pictures.extend(read_notice_body(held.body, held.scope, held.exp_ms).draft.pictures)
-    for picture in pictures:
-        found |= {picture.full.sha256, picture.thumb.sha256}
-    return found
+    kept = [read_picture(cbor.decode(data)) for data in authors.kept_pictures(connection)]
+    return set(named_blobs(connection)) | all_blobs_held(connection) | _blobs_of(kept)
+
+
+def blobs_held(held: moderation.Held) -> set[str]:
+    """The blobs (hex) that something held names."""
+    if held.of != "notice":
+        return set()
+    return _blobs_of(read_notice_body(held.body, held.scope, held.exp_ms).draft.pictures)
+
+
+def all_blobs_held(connection: sqlite3.Connection) -> set[str]:
+    """The blobs (hex) that anything held names."""
+    return {blob for held in moderation.all_held(connection) for blob in blobs_held(held)}
+
+
+def forget_kept_pictures(connection: sqlite3.Connection, blobs: Collection[str]) -> None:
+    """Drop kept pictures of forms, with their words, that name one of ``blobs`` (hex)."""
+    for data in authors.kept_pictures(connection):
+        if not _blobs_of([read_picture(cbor.decode(data))]).isdisjoint(blobs):
+            authors.drop_picture(connection, data)
+
+
+def _blobs_of(pictures: Iterable[Picture]) -> set[str]:
+    return {blob.sha256 for picture in pictures for blob in (picture.full, picture.thumb)}

@@ -11,7 +11,7 @@ from datetime import datetime, timedelta, tzinfo
 from hub.domain.ids import HubId
 from hub.runtime.content import FOREVER_MS, Content
 from hub.services.noticeboard import Noticeboard
-from hub.web.rendering import Renderer
+from hub.web.rendering import UNKNOWN_COLOUR, Renderer
 from hub.web.richtext import RichText
 from hub.web.server import Visit
 from hub.web.views import Banner, Done, Message, Page, Place, View
@@ -80,7 +80,7 @@ class House:
         """Where a notice comes from; None for our own."""
         if hub == self.hub:
             return None
-        return self._places.get(hub) or Place(f"hub-{hub.hex()[:4]}", "slate")
+        return self._places.get(hub) or Place(f"hub-{hub.hex()[:4]}", UNKNOWN_COLOUR)
 
     def origin_names(self) -> Mapping[HubId, str]:
         """What the hubs notices come from are called, as far as it is known."""
@@ -102,12 +102,21 @@ class House:
         )
 
     def content(
-        self, visit: Visit, view: View, *, status: int = 200, until_ms: int = FOREVER_MS, keep: bool = True
+        self,
+        visit: Visit,
+        view: View,
+        *,
+        status: int = 200,
+        until_ms: int = FOREVER_MS,
+        keep: bool = True,
+        shared: bool = False,
     ) -> Content:
         """``view`` as an answer. A page says "today", so it is true until midnight at the latest."""
         text = self._renderer.page(view, visit.words)
         midnight = self._midnight_after(view.page.now_ms)
-        return Content(text.encode(), HTML, status=status, until_ms=min(until_ms, midnight), keep=keep)
+        return Content(
+            text.encode(), HTML, status=status, until_ms=min(until_ms, midnight), keep=keep, shared=shared
+        )
 
     def html(self, version: bytes, text: str) -> str:
         """Residents' text as safe HTML, made once for each ``version`` (a record id) and kept."""

@@ -58,6 +58,8 @@ HOUSE_COLOURS: Mapping[str, HouseColour] = MappingProxyType(
     }
 )
 """The colours a hub can choose. Red is missing on purpose: it means urgent."""
+UNKNOWN_COLOUR = "slate"
+"""The edge of what comes from a hub whose colour is not known."""
 
 _FLAG = 24
 """Pixels of string for each flag."""
@@ -242,13 +244,16 @@ def _read(file: resources.abc.Traversable) -> str:
 
 def _stylesheet(source: str, house: HouseColour, flags: list[HouseColour]) -> str:
     light, dark = palette(house)
+    used = {house.name, *(flag.name for flag in flags), UNKNOWN_COLOUR}
+    for spare in HOUSE_COLOURS.keys() - used:
+        del light[spare], dark[spare]
     night = {name: value for name, value in dark.items() if value != light[name]}
     bunting, swag = _bunting(flags)
     head = (
         f":root{{color-scheme:light dark;{_properties(light)};--bunting:{bunting};--swag:{swag}}}"
         f"@media(prefers-color-scheme:dark){{:root{{{_properties(night)}}}}}"
     )
-    tabs = "".join(f".by-{name}{{--edge:var(--{name})}}" for name in HOUSE_COLOURS)
+    tabs = "".join(f".by-{name}{{--edge:var(--{name})}}" for name in HOUSE_COLOURS if name in used)
     return head + _smaller_css(source) + tabs
 
 
@@ -282,8 +287,8 @@ def _sag(share: float) -> int:
 
 def _favicon(house: HouseColour) -> str:
     flag = (
-        "<svg xmlns='http://www.w3.org/2000/svg' viewBox='0 0 24 20'>"
-        f"<path fill='{house.light}' d='M1 1h22L12 19z'/></svg>"
+        "<svg xmlns='http://www.w3.org/2000/svg' viewBox='0 0 9 8'>"
+        f"<path fill='{house.light}' d='M0 0h9L4.5 8z'/></svg>"
     )
     return f"data:image/svg+xml,{quote(flag, safe=' =/:')}".replace(" ", "%20")
 

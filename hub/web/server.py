@@ -11,11 +11,12 @@ from __future__ import annotations
 import gzip
 import hashlib
 import logging
+import re
 from collections import OrderedDict
 from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass, field, replace
 from typing import Protocol
-from urllib.parse import parse_qsl, urlsplit
+from urllib.parse import parse_qsl
 
 from aiohttp import web
 from multidict import CIMultiDict
@@ -42,7 +43,13 @@ _POLICY = (
     "default-src 'none'; style-src 'self'; script-src 'self'; img-src 'self' data:; connect-src 'self'; "
     "form-action 'self'; base-uri 'none'; frame-ancestors 'none'"
 )
+_HOST = re.compile(r"(?:\[([0-9a-f:.]+)\]|([^\[\]:/@]+))(?::[0-9]{1,5})?")
+"""A Host field (RFC 9110 7.2): a number in brackets or a name, and a port."""
+_ORIGIN = re.compile(r"http://([^/?#]+)(?:[/?#].*)?")
+"""An Origin, or the beginning of a Referer."""
 _SAFE_METHODS = frozenset({"GET", "HEAD"})
+_SENT_WITH_304 = ("ETag", "Cache-Control", "Vary")
+"""What RFC 9110 15.4.5 wants there again, as far as we send it."""
 
 
 class ForeignHost(Refused):
@@ -107,13 +114,15 @@ class Faces(Protocol):
 
 @dataclass(slots=True)
 class _Kept:
-    """An answer ready to be sent: headers for a full answer, and for "you have it" (304)."""
+    """An answer ready to be sent: ``headers`` for a full answer, ``unchanged`` for "you have it" (304)."""
 
     body: bytes
     status: int
     etag: str
     headers: CIMultiDict[str]
+    unchanged: CIMultiDict[str]
     until_ms: int
+    shared: bool
 
 
 @dataclass(slots=True)
@@ -140,8 +149,9 @@ class _Store:
         self.size = 0
 
     def keep(self, key: tuple[str, str, bool], kept: _Kept) -> None:
+        before = self.entries.pop(key, None)
         self.entries[key] = kept
-        self.size += len(kept.body)
+        self.size += len(kept.body) - (len(before.body) if before else 0)
         while len(self.entries) > _KEPT_ENTRIES or self.size > _KEPT_BYTES:
             _, oldest = self.entries.popitem(last=False)
             self.size -= len(oldest.body)
@@ -187,10 +197,10 @@ class Site:
         if not _is_ours(headers.get("Host", ""), self._hosts()):
             visit = self._visit(request, {}, {}, words, None)
             return self._send(request, await self._faces.error(visit, ForeignHost()), words)
-        if request.method == "GET" and device is None:
+        if request.method == "GET":
             compact = "gzip" in headers.get("Accept-Encoding", "")
             kept = self._store.entries.get((request.path_qs, words.lang, compact))
-            if kept is not None and kept.until_ms > self._now_ms():
+            if kept is not None and kept.until_ms > self._now_ms() and (device is None or kept.shared):
                 self.counts.kept += 1
                 return _ready(request, kept)
         return await self._make(request, words, device)
@@ -198,7 +208,7 @@ class Site:
     async def _make(
         self, request: web.BaseRequest, words: Catalogue, device: str | None
     ) -> web.StreamResponse:
-        query = dict(reversed(parse_qsl(request.query_string, keep_blank_values=True, max_num_fields=50)))
+        query = _first_values(request.rel_url.raw_query_string)
         chosen = query.pop("lang", None)
         if chosen is not None and chosen in self._catalogues:
             words = self._catalogues[chosen]
@@ -216,7 +226,7 @@ class Site:
         if isinstance(answer, Redirect):
             return self._redirect(answer)
         self.counts.made += 1
-        keep = answer.keep and answer.status == 200 and device is None and chosen is None
+        keep = answer.keep and answer.status == 200 and chosen is None and (device is None or answer.shared)
         if not keep or request.method != "GET" or generation != self._store.generation:
             return self._send(request, answer, words, set_language=chosen)
         compact = "gzip" in request.headers.get("Accept-Encoding", "")
@@ -243,10 +253,8 @@ class Site:
         words: Catalogue,
         device: str | None,
     ) -> Visit:
-        here = request.path
-        rest = "&".join(
-            part for part in request.query_string.split("&") if part and not part.startswith("lang=")
-        )
+        here, asked = request.rel_url.raw_path, request.rel_url.raw_query_string
+        rest = "&".join(part for part in asked.split("&") if part and not part.startswith("lang="))
         return Visit(
             request, names, query, words, device, request.remote or "", f"{here}?{rest}" if rest else here
         )
@@ -286,14 +294,16 @@ def _prepare(content: Content, lang: str, compact: bool) -> _Kept:
         headers["Referrer-Policy"] = "same-origin"
     headers["Vary"] = "Accept-Encoding, Accept-Language, Cookie"
     headers.update(content.headers)
-    return _Kept(body, content.status, etag if content.keep else "", headers, content.until_ms)
+    unchanged = CIMultiDict((name, headers[name]) for name in _SENT_WITH_304 if name in headers)
+    etag = etag if content.keep else ""
+    return _Kept(body, content.status, etag, headers, unchanged, content.until_ms, content.shared)
 
 
 def _ready(request: web.BaseRequest, kept: _Kept) -> web.Response:
     """The full answer, or 304 when the visitor has it (RFC 9110 13.1.2)."""
     asked = request.headers.get("If-None-Match")
     if asked is not None and kept.etag and kept.status == 200 and kept.etag in asked:
-        return web.Response(status=304, headers={"ETag": kept.etag})
+        return web.Response(status=304, headers=kept.unchanged)
     return web.Response(body=kept.body, status=kept.status, headers=kept.headers)
 
 
@@ -315,12 +325,20 @@ def _set_cookie(response: web.Response, name: str, value: str) -> None:
     response.headers.add("Set-Cookie", f"{name}={value}; {lasting}; Path=/; HttpOnly; SameSite=Lax")
 
 
+def _first_values(query: str) -> dict[str, str]:
+    """The first value of each name in a raw query; none of them if it has more fields than any page asks."""
+    try:
+        pairs = parse_qsl(query, keep_blank_values=True, max_num_fields=50)
+    except ValueError:
+        return {}
+    return dict(reversed(pairs))
+
+
 def _is_ours(host: str, ours: frozenset[str]) -> bool:
     if host in ours:
         return True
-    name = host.lower()
-    name = name.partition("]")[0][1:] if name.startswith("[") else name.partition(":")[0]
-    return name.removesuffix(".") in ours
+    parts = _HOST.fullmatch(host.lower())
+    return parts is not None and (parts[1] or parts[2]).removesuffix(".") in ours
 
 
 def _require_own_origin(request: web.BaseRequest) -> None:
@@ -328,7 +346,8 @@ def _require_own_origin(request: web.BaseRequest) -> None:
     origin = request.headers.get("Origin") or request.headers.get("Referer") or ""
     host = request.headers.get("Host", "")
     site = request.headers.get("Sec-Fetch-Site", "same-origin")
-    if urlsplit(origin).scheme != "http" or urlsplit(origin).netloc.lower() != host.lower():
+    named = _ORIGIN.fullmatch(origin.lower())
+    if named is None or named[1] != host.lower():
         raise ForeignOrigin
     if site not in ("same-origin", "none"):
         raise ForeignOrigin

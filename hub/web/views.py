@@ -565,6 +565,10 @@ class HelpPage(View):
 # --- paper and screen -----------------------------------------------------------------------------
 
 
+_TALL_SCRIPTS = {"ur": 1.5, "ar": 1.2}
+"""How much more room the same number of characters needs than in Latin letters, lines being higher."""
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class PosterPage(View):
     """One notice on one A4. ``qr`` is an SVG of :func:`hub.web.qr.svg` for ``short``."""
@@ -578,12 +582,12 @@ class PosterPage(View):
 
     @property
     def size(self) -> str:
-        """How large the words may be to fit the sheet: ``huge``, ``big``, ``middling`` or ``small``."""
-        text = self.notice.text
-        room = (
-            len(text) + 45 * text.count("\n") + 3 * len(self.notice.title) + 500 * bool(self.notice.pictures)
-        )
-        return "huge" if room < 350 else "big" if room < 800 else "middling" if room < 1500 else "small"
+        """How large words may be to fit the sheet: ``huge``, ``big``, ``middling``, ``small`` or ``tiny``."""
+        notice = self.notice
+        room = len(notice.text) + 45 * notice.text.count("\n") + 6 * len(notice.title)
+        room = int(room * _TALL_SCRIPTS.get(notice.lang, 1)) + 500 * bool(notice.pictures)
+        sizes = {350: "huge", 800: "big", 1500: "middling", 2400: "small"}
+        return next((size for most, size in sizes.items() if room < most), "tiny")
 
     @property
     def path(self) -> str:

@@ -300,14 +300,18 @@ def guess_language(text: str) -> str | None:
     """
     sample = text[:2000]
     arabic = len(_ARABIC.findall(sample))
-    words = [word.lower().replace("’", "'") for word in _WORD.findall(sample) if not _ARABIC.match(word)]
-    if arabic > sum(map(len, words)):
-        return "ur" if len(_URDU.findall(sample)) * 20 >= arabic else "ar"
-    score = dict.fromkeys(_HINTS, 0)
-    for word in words:
-        for lang, hints in _HINTS.items():
-            letters = _LETTERS.get(lang)
-            score[lang] += word in hints or (letters is not None and letters.search(word) is not None)
+    lowered = sample.lower().replace("’", "'")
+    words = _WORD.findall(lowered)
+    if arabic:
+        words = [word for word in words if not _ARABIC.match(word)]
+        if arabic > sum(map(len, words)):
+            return "ur" if len(_URDU.findall(sample)) * 20 >= arabic else "ar"
+    score = {lang: sum(word in hints for word in words) for lang, hints in _HINTS.items()}
+    for lang, letters in _LETTERS.items():
+        if letters.search(lowered):
+            score[lang] += sum(
+                word not in _HINTS[lang] and letters.search(word) is not None for word in words
+            )
     best = max(score, key=score.__getitem__)
     rest = max(points for lang, points in score.items() if lang != best)
     return best if score[best] > rest else None

@@ -27,7 +27,9 @@ def main() -> int:
     parser = argparse.ArgumentParser(prog="python -m tests.bench", description=__doc__)
     parser.add_argument("benches", nargs="*", choices=[[], *BENCHES], help="which ones (all)")
     parser.add_argument("--json", type=Path, help="write the figures there as well")
-    parser.add_argument("--folder", type=Path, default=Path("/var/tmp"), help="where hubs are made: a real disk")
+    parser.add_argument(
+        "--folder", type=Path, default=Path("/var/tmp"), help="where hubs are made: a real disk"
+    )
     arguments = parser.parse_args()
     figures: list[Figure] = []
     print(_machine(), flush=True)

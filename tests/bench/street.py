@@ -91,7 +91,10 @@ def found(data: Path, notices: Iterator[tuple[int, NoticeDraft]]) -> None:
     waiting = list(notices)
     for start in range(0, len(waiting), 1000):
 
-        def write(connection: sqlite3.Connection, batch: list[tuple[int, NoticeDraft]] = waiting[start : start + 1000]) -> None:
+        def write(
+            connection: sqlite3.Connection,
+            batch: list[tuple[int, NoticeDraft]] = waiting[start : start + 1000],
+        ) -> None:
             for at_ms, draft in batch:
                 publish_notice(
                     connection, Pen(identity.sign, at_ms), ObjectId(chance.randbytes(16)), draft, chance.randbytes(16)

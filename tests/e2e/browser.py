@@ -158,6 +158,7 @@ async def small_controls(page: Page, least: int = LEAST_CONTROL) -> list[str]:
                 control.focus({preventScroll: true});
                 const style = getComputedStyle(control);
                 if (control.matches('a') && style.display === 'inline') continue;
+                if (control.closest('[aria-hidden=true]')) continue;
                 if (!control.getClientRects().length || style.visibility === 'hidden') continue;
                 const boxes = [control, ...(control.matches('[type=checkbox], [type=radio]')
                     ? control.labels : [])].map(element => element.getBoundingClientRect());

@@ -4,18 +4,30 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import http.client
 import json
 import re
 import sys
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Mapping
 from dataclasses import dataclass
+from email.message import Message
 from pathlib import Path
 from typing import Any
+from urllib.parse import quote, urlencode
 
 HOST = "tanyard-road-hub.local"
 """What the hub's own name becomes; the browser resolves it to this machine."""
 _START_S, _STOP_S = 20.0, 10.0
 _COMMAND_S = 20.0
+
+
+@dataclass(frozen=True, slots=True)
+class Answer:
+    """An HTTP answer; ``body`` as it came."""
+
+    status: int
+    headers: Message
+    body: bytes
 
 
 @dataclass(frozen=True, slots=True)
@@ -28,6 +40,44 @@ class HubProcess:
     def at(self, path: str) -> str:
         """The address of a page."""
         return f"http://{HOST}:{self.port}{path}"
+
+    async def answer(self, path: str, **headers: str) -> Answer:
+        """What a GET of ``path`` is answered with, without a browser and following nothing."""
+        return await asyncio.to_thread(self._ask, "GET", path, None, headers)
+
+    async def send(self, path: str, fields: Mapping[str, str], **headers: str) -> Answer:
+        """What a form is answered with that a page of the hub sends to ``path``."""
+        headers = {"Origin": self.at(""), "Content-Type": "application/x-www-form-urlencoded", **headers}
+        return await asyncio.to_thread(self._ask, "POST", path, urlencode(fields), headers)
+
+    async def put_up(self, **fields: str) -> str:
+        """Put up a notice with these fields from a phone of its own; the path of its page."""
+        answer = await self.send("/notices", {"kind": "news", "title": "A title", "text": "Words.", **fields})
+        assert answer.status == 303, answer.body.decode()
+        return answer.headers["Location"].partition("?")[0]
+
+    def _ask(self, method: str, path: str, body: str | None, headers: Mapping[str, str]) -> Answer:
+        connection = http.client.HTTPConnection("127.0.0.1", self.port, timeout=10)
+        try:
+            named = {name.replace("_", "-"): value for name, value in headers.items()}
+            host = {"Host": f"{HOST}:{self.port}"}
+            connection.request(method, quote(path, safe="/?=&%#"), body, {**host, **named})
+            response = connection.getresponse()
+            return Answer(response.status, response.headers, response.read())
+        finally:
+            connection.close()
+
+    async def text(self, path: str) -> str:
+        """The document at ``path``, whatever its status."""
+        return (await self.answer(path)).body.decode()
+
+    async def json(self, path: str) -> Any:
+        """The JSON at ``path``."""
+        return json.loads((await self.answer(path)).body)
+
+    async def path_of(self, public_id: str) -> str:
+        """Where the short address of a notice leads."""
+        return (await self.answer(f"/n/{public_id}")).headers["Location"]
 
     async def command(self, *words: str) -> str:
         """What ``hub WORDS --data …`` prints; fails unless it ends well."""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import secrets
 import sqlite3
 import struct
 import zlib
@@ -15,6 +16,7 @@ from typing import Any
 import pytest
 import pytest_asyncio
 
+from hub.api.admin import AdminApi, AdminEndpoint
 from hub.app import Hub
 from hub.domain.notices import BlobRef, Picture
 from hub.domain.policy import Reason
@@ -136,7 +138,6 @@ class Street:
     clock: HallClock
     data: Path
     people: dict[str, Person] = field(default_factory=dict)
-    forms: int = 0
 
     def person(self, name: str) -> Person:
         """The person of that name, who is met here for the first time or again."""
@@ -145,8 +146,7 @@ class Street:
 
     def form_key(self) -> str:
         """A key no form had before."""
-        self.forms += 1
-        return f"form-{self.forms}"
+        return secrets.token_hex(6)
 
     async def setting(self, key: str, value: str) -> None:
         """Change a live setting as a caretaker does."""
@@ -169,6 +169,10 @@ class Street:
     async def rows(self, sql: str, *parameters: Any) -> list[Any]:
         """What a statement finds in the database."""
         return await self.hub.database.read(sql, parameters)
+
+    async def table(self, name: str) -> list[Any]:
+        """Every row of a table, in order."""
+        return await self.rows(f"SELECT * FROM {name} ORDER BY 1, 2")  # noqa: S608 - names in tests
 
     async def tamper(self, sql: str, *parameters: Any) -> None:
         """Change the database behind the hub's back."""
@@ -245,6 +249,13 @@ async def in_thread(work: Callable[[], Any]) -> Any:
     """What blocking ``work`` gives: a client that talks to the hub of this very loop."""
     call: Awaitable[Any] = asyncio.to_thread(work)
     return await call
+
+
+def admin_table(hub: Hub) -> list[AdminEndpoint]:
+    """The caretakers' endpoints of ``hub``."""
+    return AdminApi(
+        hub.caretaking, hub.health, hub.preferences, hub.upkeep, lambda: 1_795_426_860_000
+    ).endpoints()
 
 
 def raw(data: Path) -> sqlite3.Connection:

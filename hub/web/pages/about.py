@@ -63,7 +63,7 @@ class About:
             contact=said.contact,
             mode=views.PostingMode(self._policy().posting),
         )
-        return self._house.content(visit, view)
+        return self._house.content(visit, view, shared=True)
 
     async def privacy(self, visit: Visit) -> Answer:
         """What this hub keeps, from its settings."""
@@ -80,7 +80,7 @@ class About:
             controller=self._introduction().controller,
         )
         view = views.PrivacyPage(page=await self._house.page(visit), facts=facts)
-        return self._house.content(visit, view)
+        return self._house.content(visit, view, shared=True)
 
     async def help(self, visit: Visit) -> Answer:
         """How to do everything."""
@@ -90,7 +90,7 @@ class About:
             undo_minutes=policy.undo_minutes,
             default_days=policy.lifetime_days,
         )
-        return self._house.content(visit, view)
+        return self._house.content(visit, view, shared=True)
 
     async def healthz(self, _: Visit) -> Answer:
         """One word for whoever watches the hub; no details for strangers."""

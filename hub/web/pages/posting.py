@@ -8,14 +8,14 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import AsyncIterator, Callable, Sequence
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, suppress
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from urllib.parse import quote
 
 from hub.domain.errors import HubError, NotFound, Refused, TryLater
 from hub.domain.ids import ObjectId
-from hub.domain.notices import MAX_PICTURES, Notice, Picture, Reply, State
+from hub.domain.notices import MAX_PICTURES, Kind, Notice, Picture, Reply, State
 from hub.domain.policy import DAY_MS, BoardPolicy, Gone, NotYours
 from hub.domain.policy import Posting as Mode
 from hub.domain.submission import FormRefused, Typed
@@ -34,6 +34,8 @@ from hub.words.catalogues import guess_language
 
 _NOTICE_FIELDS = ("kind", "title", "text", "name", "contact", "lang", "until", "scope")
 _REPLY_FIELDS = ("text", "name")
+_ABOUT_PICTURES = ("picture-", "form-too-large")
+"""How the codes of errors begin that are said beside the pictures."""
 _SHORT_FORM = FormLimits(body=256 * 1024, files=0)
 """For forms without pictures."""
 
@@ -78,6 +80,7 @@ class Posting:
         self._limits = limits
         self._policy = policy
         self._chance = chance
+        self._salt = chance(16)
 
     def routes(self) -> list[Route[PageHandler]]:
         """The table. It comes before the table of pages to read, whose patterns are wider."""
@@ -137,43 +140,59 @@ class Posting:
         try:
             form = await read_form(visit.request, self._limits, self._staging)
         except FormError as error:
-            return await self._refused(visit, notice, error.form, [], error)
+            kept = await self._kept(visit, notice, error.form)
+            return await self._refused(visit, notice, error.form, kept, error)
         async with form:
-            kept: list[Kept] = []
+            kept = []
+            fresh: Sequence[Picture] = ()
             try:
                 if form.first("website"):
                     raise LooksAutomatic
                 who = asker(visit, form)
-                kept = await self._board.kept_pictures(
-                    form.all("kept"), notice.public_id if notice else None, who
-                )
+                kept = await self._kept(visit, notice, form)
                 files = [file for file in form.files_of("picture") if file.size]
                 if len(kept) + len(files) > MAX_PICTURES:
                     raise FormRefused({"picture": TooManyPictures()})
-                fresh: Sequence[Picture] = ()
                 if files:
-                    fresh = await self._pictures.make([file.path for file in files])
-                    kept += await self._board.keep_pictures(_described(fresh, form))
-                return await self._write(visit, notice, form, kept, who)
+                    fresh = _described(await self._pictures.make([file.path for file in files]), form)
+                return await self._write(visit, notice, form, kept, fresh, who)
             except HubError as error:
+                with suppress(HubError):  # no room, say: they have to be chosen again
+                    kept += await self._board.keep_pictures(fresh)
                 return await self._refused(visit, notice, form, kept, error)
 
+    async def _kept(self, visit: Visit, notice: Notice | None, form: PostedForm) -> list[Kept]:
+        """The pictures that came with the form before, or stand in the notice, and are to stay."""
+        of = notice.public_id if notice else None
+        return await self._board.kept_pictures(form.all("kept"), of, asker(visit, form))
+
     async def _write(
-        self, visit: Visit, notice: Notice | None, form: PostedForm, kept: list[Kept], who: Asker
+        self,
+        visit: Visit,
+        notice: Notice | None,
+        form: PostedForm,
+        kept: list[Kept],
+        fresh: Sequence[Picture],
+        who: Asker,
     ) -> Answer:
-        pictures = [item.picture for item in kept]
-        alts = tuple(form.first(f"alt-{item.token}", item.picture.alt) for item in kept)
+        pictures = [*(item.picture for item in kept), *fresh]
+        alts = (
+            *(form.first(f"alt-{item.token}", item.picture.alt) for item in kept),
+            *(picture.alt for picture in fresh),
+        )
         typed = _typed(form, alts)
         spoken = guess_language(f"{typed.title}\n{typed.text}") or visit.words.lang
         if notice is None and typed.lang == visit.words.lang:
             typed = replace(typed, lang=spoken)  # the form's own suggestion, which few people change
+        if typed.kind == Kind.URGENT and typed.until == self._defaults(visit)["until"]:
+            typed = replace(typed, until="")  # likewise: an urgent notice has a shorter usual time
         if notice is not None:
             waits = await self._board.change(notice.public_id, typed, pictures, who, spoken)
             done = views.Done.WAITING if waits else views.Done.CHANGED
             return Redirect(_page_of(notice.public_id, typed.title, done))
         made = await self._board.put_up(typed, pictures, who, form.first("key")[:64], spoken)
         done = views.Done.WAITING if made.held else views.Done.PUT_UP
-        slip = self._slips.write(made.phrase) if made.phrase else ""
+        slip = self._slips.write(made.phrase, made.cookie) if made.phrase else ""
         return Redirect(_page_of(made.public_id, made.title, done, slip), made.cookie or None)
 
     async def _refused(
@@ -188,7 +207,7 @@ class Posting:
             visit,
             notice,
             values=values,
-            errors=said(visit, error, "picture" if error.code.startswith("picture-") else ""),
+            errors=said(visit, error, "picture" if error.code.startswith(_ABOUT_PICTURES) else ""),
             kept=[_shown(item) for item in kept],
             key=form.first("key")[:64],
             status=error.status,
@@ -252,7 +271,7 @@ class Posting:
                 )
                 return _with_retry(content, error.seconds if isinstance(error, TryLater) else 0)
         done = views.Done.REPLY_WAITING if made.held else views.Done.REPLIED
-        slip = self._slips.write(made.phrase) if made.phrase else ""
+        slip = self._slips.write(made.phrase, made.cookie) if made.phrase else ""
         notice = (await self._board.thread(name_of(visit.names["id"]))).notice
         return Redirect(
             f"{_page_of(notice.public_id, notice.title, done, slip)}#replies", made.cookie or None
@@ -417,10 +436,13 @@ class Posting:
 
     def _reply_key(self, visit: Visit, values: dict[str, str]) -> str:
         """The page of a notice is the same for everybody and carries no key: the same words to the same
-        notice by the same device on one day are the same reply."""
+        notice by the same device (or by a new one at the same address) on one day are the same reply.
+
+        The salt lives as long as the process, so that no address can be worked out from a stored key."""
         day = datetime.fromtimestamp(self._house.now_ms() / 1000, UTC).date().isoformat()
-        parts = (visit.names["id"].partition("-")[0], visit.device or "", day, *values.values())
-        return hashlib.sha256("\0".join(parts).encode()).hexdigest()
+        who = visit.device or visit.address
+        parts = (visit.names["id"].partition("-")[0], who, day, *values.values())
+        return hashlib.sha256(self._salt + "\0".join(parts).encode()).hexdigest()
 
 
 _AUTHOR_PAGES = tuple(

@@ -26,10 +26,10 @@ from hub.web.rendering import IMMUTABLE
 from hub.web.richtext import excerpt, marked
 from hub.web.server import Answer, PageHandler, Redirect, Visit
 
-EXCERPT = 180
+EXCERPT = 120
 _PRINTED = 60
 _SHOWN_ON_SCREEN = 24
-_LEAF = 4
+_LEAF = 6
 _FEED = 40
 
 
@@ -67,7 +67,7 @@ class Reading:
         kind = Kind(wanted) if wanted in set(Kind) else None
         before = cursor(visit.query.get("before", ""))
         board = await self._board.board(kind, before)
-        until_ms = await self._board.next_change()
+        until_ms = await self._board.next_change((*board.first, *board.notices))
         page = await self._house.page(visit, message=message_of(visit))
         view = views.BoardPage(
             page=page,
@@ -77,7 +77,7 @@ class Reading:
             before=str(before or ""),
             older=str(board.older or ""),
         )
-        return self._house.content(visit, view, until_ms=until_ms, keep=page.message is None)
+        return self._house.content(visit, view, until_ms=until_ms, keep=page.message is None, shared=True)
 
     async def notice(self, visit: Visit) -> Answer:
         """One notice; 410 once it was taken down."""
@@ -114,7 +114,7 @@ class Reading:
             ours=notice.hub == self._house.hub,
             standing=standing,
             mine=thread.mine,
-            phrase=self._slips.read(visit.query.get("slip", "")),
+            phrase=self._slips.read(visit.query.get("slip", ""), visit.device),
             replies=tuple(self._replies(thread)),
             values=values or {},
             errors=errors or {},
@@ -127,7 +127,7 @@ class Reading:
         query = " ".join(visit.query.get("q", "").split())[:200]
         page = await self._house.page(visit)
         if not query:
-            return self._house.content(visit, views.SearchPage(page=page))
+            return self._house.content(visit, views.SearchPage(page=page), shared=True)
         results = await self._board.search(query, _place(visit.query.get("before", "")))
         terms = terms_of(query)
         older = f"{results.older.shown_ms}.{results.older.notice.hex()}" if results.older else ""
@@ -137,7 +137,8 @@ class Reading:
             hits=tuple(self._hit(match, terms) for match in results.matches),
             older=older,
         )
-        return self._house.content(visit, view, until_ms=await self._board.next_change())
+        until_ms = await self._board.next_change([match.notice for match in results.matches])
+        return self._house.content(visit, view, until_ms=until_ms, shared=True)
 
     async def poster(self, visit: Visit) -> Answer:
         """One notice on one A4."""
@@ -170,7 +171,8 @@ class Reading:
             large=visit.query.get("large") == "1",
             qr=qr.svg(f"{page.address}/"),
         )
-        return self._house.content(visit, view, until_ms=await self._board.next_change())
+        until_ms = await self._board.next_change((*leading, *notices))
+        return self._house.content(visit, view, until_ms=until_ms, shared=True)
 
     async def screen(self, visit: Visit) -> Answer:
         """The television in the hall: a few notices at a time, turned by the browser itself."""
@@ -205,8 +207,8 @@ class Reading:
             updated_ms=updated,
         )
         text = self._house.renderer.page(view, visit.words)
-        until_ms = await self._board.next_change()
-        return Content(text.encode(), "application/atom+xml; charset=utf-8", until_ms=until_ms)
+        until_ms = await self._board.next_change(notices)
+        return Content(text.encode(), "application/atom+xml; charset=utf-8", until_ms=until_ms, shared=True)
 
     async def short(self, visit: Visit) -> Answer:
         """The short link of paper and QR codes."""
@@ -234,7 +236,8 @@ class Reading:
         file = self._house.renderer.static.get(visit.names["name"])
         if file is None:
             raise NotFound
-        return Content(file.body, file.content_type, headers={"Cache-Control": IMMUTABLE})
+        headers = {"Cache-Control": IMMUTABLE, "Vary": "Accept-Encoding"}
+        return Content(file.body, file.content_type, shared=True, headers=headers)
 
     async def favicon(self, _: Visit) -> Answer:
         """The icon stands in each page; browsers that ask for a file get a clear no."""

@@ -105,7 +105,7 @@ class Telling:
         older = str(entries[_LINES - 1].number) if len(entries) > _LINES else ""
         page = await self._house.page(visit)
         view = views.DecisionsPage(page=page, entries=tuple(entries[:_LINES]), older=older)
-        return self._house.content(visit, view)
+        return self._house.content(visit, view, shared=True)
 
     async def _form(
         self,

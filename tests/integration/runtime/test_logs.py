@@ -31,10 +31,10 @@ def test_the_level_decides_how_much_is_said() -> None:
     assert len(said(speak, "error")) == 1
 
 
-def test_a_failure_of_the_hub_comes_with_its_traceback() -> None:
+def test_a_failure_of_the_hub_comes_with_its_traceback_and_without_what_it_says() -> None:
     lines = said("\ntry: 1/0\nexcept Exception: logging.getLogger('hub').exception('task failed')")
     assert lines[0] == "level=error part=hub event='task failed'"
-    assert lines[-1] == "ZeroDivisionError: division by zero"
+    assert lines[-1] == "ZeroDivisionError"  # a message can quote what somebody wrote
 
 
 def test_malformed_requests_leave_no_line() -> None:
