@@ -41,7 +41,7 @@ from hub.services.checks.writing import WritingCheck
 from hub.services.erasure import Eraser
 from hub.services.health import Health, Standing
 from hub.services.housekeeping import Housekeeping
-from hub.services.identity import Identity, load_or_create
+from hub.services.identity import Identity, KeyUnreadable, load_or_create
 from hub.services.limits import Gate
 from hub.services.noticeboard import Noticeboard
 from hub.services.pictures import PictureLimits, PictureMaker
@@ -83,6 +83,17 @@ class AlreadyRunning(HubError):
     code = "already-running"
     status = 503
     template = N_("A hub is already running with the data folder {path}. Nothing was changed.")
+
+
+class FolderUnusable(HubError):
+    """The data folder is no folder, belongs to somebody else, or its disk is read-only."""
+
+    code = "folder-unusable"
+    status = 503
+    template = N_(
+        "The hub cannot use the data folder {path} ({reason}). Nothing was changed. "
+        "Name another one, or let the hub's user write in it."
+    )
 
 
 class Clock(Protocol):
@@ -156,8 +167,11 @@ def lay_foundation(
     Raises a `HubError` that says what is wrong: settings, key, database, another hub, a full disk.
     """
     places = Places(data)
-    data.mkdir(parents=True, exist_ok=True, mode=0o750)
-    lock = os.open(places.lock, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+    try:
+        data.mkdir(parents=True, exist_ok=True, mode=0o750)
+        lock = os.open(places.lock, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+    except OSError as error:
+        raise FolderUnusable(path=data, reason=error.strerror) from error
     try:
         fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
     except BlockingIOError as error:
@@ -165,6 +179,8 @@ def lay_foundation(
         raise AlreadyRunning(path=data) from error
     try:
         settings = files.load(places.settings, environ, flags)
+        if places.database.exists() and not places.key.exists():
+            raise KeyUnreadable(path=places.key)  # a new key would make another hub of it
         identity = load_or_create(places.key, chance)
         blobs = BlobStore(data)
         blobs.open()
@@ -183,6 +199,9 @@ def lay_foundation(
             last=last,
             lock=lock,
         )
+    except OSError as error:
+        os.close(lock)
+        raise FolderUnusable(path=data, reason=error.strerror) from error
     except BaseException:
         os.close(lock)
         raise

@@ -16,12 +16,13 @@ from collections.abc import Callable, Sequence
 from datetime import datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
+from unicodedata import category
 
 import msgspec
 
 from hub import __version__
 from hub.api.client import Client, HubAway, ProblemAnswer
-from hub.api.schema import Decision, ItemOut
+from hub.api.schema import Decision, Done, FindingOut, Findings, ItemOut
 from hub.domain.errors import HubError
 from hub.runtime.system_clock import SystemClock
 
@@ -93,11 +94,12 @@ async def _serve(data: Path, flags: dict[str, str]) -> None:
     except BaseException:
         await hub.close()
         raise
-    _greet(hub)
     serving = asyncio.ensure_future(hub.serve())
+    await asyncio.sleep(0)  # it has begun: what cancels it from here on also stops it in order
     loop = asyncio.get_running_loop()
     for number in (signal.SIGTERM, signal.SIGINT):
         loop.add_signal_handler(number, serving.cancel)
+    _greet(hub)
     with contextlib.suppress(asyncio.CancelledError):
         await serving
 
@@ -137,7 +139,7 @@ def _notices_list(arguments: argparse.Namespace) -> int:
         return _json(items)
     for item in items:
         flags = "".join((" pinned" if item.pinned else "", " urgent" if item.urgent else ""))
-        print(f"{item.id}  {_time(item.posted_ms)}  {item.state:<9} {item.title or item.text[:60]!r}{flags}")
+        print(f"{item.id}  {_time(item.posted_ms)}  {item.state:<9} {_excerpt(item)}{flags}")
     if not items:
         print("Nothing here.")
     return EXIT_OK
@@ -159,8 +161,8 @@ def _reports_list(arguments: argparse.Namespace) -> int:
         state = report.outcome or ("hidden until decided" if report.item.state == "hidden" else "open")
         print(f"{report.reference}  {_time(report.at_ms)}  {report.reason:<9} {state}  on {report.item.id}")
         if report.words:
-            print(f"    “{report.words}”")
-        print(f"    {report.item.of}: {report.item.title or report.item.text[:70]!r}")
+            print(f"    “{_harmless(report.words)}”")
+        print(f"    {report.item.of}: {_excerpt(report.item)}")
     if not reports:
         print("No reports.")
     return EXIT_OK
@@ -243,18 +245,17 @@ def _settings_set(arguments: argparse.Namespace) -> int:
 def _check(arguments: argparse.Namespace) -> int:
     try:
         result = _client(arguments).check()
-        found = [(item.what, item.sentence) for item in result.findings]
-        counted = result.counted
     except HubAway:
         offline = asyncio.run(_offline(arguments.data, lambda hub: hub.upkeep.check()))
-        found = [(item.what, item.sentence) for item in offline.findings]
-        counted = offline.counted
+        found = [FindingOut(what=item.what, sentence=item.sentence) for item in offline.findings]
+        result = Findings(findings=found, counted=offline.counted)
+    status = EXIT_FOUND if result.findings else EXIT_OK
     if arguments.json:
-        return _json({"findings": found, "counted": counted}, EXIT_FOUND if found else EXIT_OK)
-    for what, sentence in found:
-        print(f"STOP  {what}: {sentence}")
-    print(f"{'OK' if not found else 'LOOK'}    Looked at {counted}.")
-    return EXIT_FOUND if found else EXIT_OK
+        return _json(result, status)
+    for item in result.findings:
+        print(f"STOP  {item.what}: {item.sentence}")
+    print(f"{'LOOK' if result.findings else 'OK':<5} Looked at {result.counted}.")
+    return status
 
 
 def _rebuild(arguments: argparse.Namespace) -> int:
@@ -262,8 +263,8 @@ def _rebuild(arguments: argparse.Namespace) -> int:
         return _done(arguments, _client(arguments).rebuild())
     except HubAway:
         count = asyncio.run(_offline(arguments.data, lambda hub: hub.upkeep.rebuild()))
-        print(f"{count} notices and replies were made again from the log.")
-        return EXIT_OK
+        done = Done(sentence=f"{count} notices and replies were made again from the log.")
+        return _done(arguments, done)
 
 
 async def _offline(data: Path, work: Callable[[Hub], Any]) -> Any:
@@ -316,15 +317,28 @@ def _print_item(item: ItemOut) -> None:
     print(f"{item.id}  {item.of}, {item.state}{f' ({item.hidden_by})' if item.hidden_by else ''}")
     print(f"from {_time(item.posted_ms)}" + (f" to {_time(item.expires_ms)}" if item.expires_ms else ""))
     about = [item.kind, item.language, item.scope, item.name, item.contact]
-    print(", ".join(part for part in about if part))
+    print(_harmless(", ".join(part for part in about if part)))
     print(f"{item.pictures} pictures, {item.replies} replies, {item.reports} open reports")
     if item.device:
         print(f"written by the device {item.device}")
     if item.title:
-        print(f"\n{item.title}")
-    print(f"\n{item.text}")
+        print(f"\n{_harmless(item.title)}")
+    print(f"\n{_harmless(item.text)}")
     if item.waiting_change:
-        print(f"\n--- a change waits for approval ---\n{item.waiting_change}")
+        print(f"\n--- a change waits for approval ---\n{_harmless(item.waiting_change)}")
+
+
+def _excerpt(item: ItemOut) -> str:
+    """An item's title, or how its text begins, on one line."""
+    return " ".join(_harmless(item.title or item.text[:60]).split())
+
+
+def _harmless(text: str) -> str:
+    """Residents' text without the control characters by which it could take over a terminal."""
+    return "".join(
+        letter if letter == "\n" or category(letter) != "Cc" else "\N{REPLACEMENT CHARACTER}"
+        for letter in text.replace("\r\n", "\n").replace("\t", " ")
+    )
 
 
 def _parser() -> argparse.ArgumentParser:

@@ -13,8 +13,11 @@ nuktas and viramas of Indic scripts belong to the letters of their words and are
 
 from __future__ import annotations
 
+import re
 import unicodedata
+from bisect import bisect_right
 from collections.abc import Iterable, Iterator
+from itertools import accumulate
 
 _SIGNS_OF_SPELLING = frozenset({0, 7, 8, 9})
 """Canonical combining classes of vowel signs, nukta, kana voicing and virama; the others are accents."""
@@ -122,23 +125,17 @@ def excerpt_around(text: str, terms: Iterable[str], length: int) -> str:
 def _hits(text: str, terms: Iterable[str]) -> Iterator[tuple[int, int]]:
     """Start and end in ``text`` of every beginning of a word that folds to one of ``terms``."""
     wanted = sorted({term for term in terms if term}, key=len, reverse=True)
-    folded: list[str] = []
-    origins: list[int] = []
-    for origin, character in enumerate(text):
-        part = fold(character)
-        folded.append(part)
-        origins.extend([origin] * len(part))
-    flat = "".join(folded)
-    place = done = 0
-    for word in flat.split():
-        place = flat.index(word, place)
-        for term in wanted:
-            if word.startswith(term):
-                start, end = origins[place], origins[place + len(term) - 1] + 1
-                while end < len(text) and unicodedata.category(text[end])[0] == "M":
-                    end += 1
-                if start >= done:  # one character can fold to several words
-                    yield start, end
-                    done = end
-                break
-        place += len(word)
+    if not wanted:
+        return
+    beginnings = re.compile(f"(?<![^ ])(?:{'|'.join(map(re.escape, wanted))})")
+    until: list[int] = []
+    done = 0
+    for found in beginnings.finditer(fold(text)):
+        if not until:  # how many folded characters there are up to and with each original one
+            until = list(accumulate(map(len, map(_TABLE.__getitem__, map(ord, text)))))
+        start, end = bisect_right(until, found.start()), bisect_right(until, found.end() - 1) + 1
+        while end < len(text) and unicodedata.category(text[end])[0] == "M":
+            end += 1
+        if start >= done:  # one character can fold to several words
+            yield start, end
+            done = end

@@ -11,10 +11,23 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 
 from hub.domain.clock import ZERO, Stamp, TimeQuality, tick
+from hub.domain.errors import HubError
 from hub.domain.ids import Epoch, HubId, ObjectId, RecordId
 from hub.domain.notices import Scope
 from hub.domain.projection import Logged
 from hub.domain.records import Header, Record, decode_header, seal
+from hub.words import N_
+
+
+class AnotherKey(HubError):
+    """The log was written with another key than the one in the data folder."""
+
+    code = "another-key"
+    status = 503
+    template = N_(
+        "The key in the data folder is not the one its notices were signed with. Nothing was changed. "
+        "Put the key back that belongs to them, from a backup."
+    )
 
 
 @dataclass(frozen=True, slots=True)
@@ -28,14 +41,14 @@ class Lineage:
 def found(connection: sqlite3.Connection, hub: HubId, epoch: Epoch) -> Lineage:
     """The lineage of this database; a new one is founded with ``hub`` and ``epoch`` if there is none.
 
-    Raises `ValueError` when the database belongs to another key.
+    Raises `AnotherKey`.
     """
     row = connection.execute("SELECT hub, epoch FROM lineage").fetchone()
     if row is None:
         connection.execute("INSERT INTO lineage VALUES (?, ?, 0, ?, ?)", (hub, epoch, *ZERO))
         return Lineage(hub, epoch)
     if row[0] != hub:
-        raise ValueError("the database belongs to another hub's key")
+        raise AnotherKey
     return Lineage(HubId(row[0]), Epoch(row[1]))
 
 

@@ -82,7 +82,8 @@ def migrate(connection: sqlite3.Connection, now_ms: int, program: str) -> int:
                 raise sqlite3.IntegrityError(f"migration {number} breaks a foreign key")
             connection.execute("COMMIT")
         except BaseException:
-            connection.execute("ROLLBACK")
+            if connection.in_transaction:  # SQLite undoes by itself what met a full disk
+                connection.execute("ROLLBACK")
             raise
     return len(steps)
 

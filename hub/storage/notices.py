@@ -58,7 +58,7 @@ def board(
     *,
     kind: Kind | None = None,
     before: int | None = None,
-    limit: int = 16,
+    limit: int = 15,
 ) -> Board:
     """The board at ``now_ms``: strictly by date, newest first; pinned and urgent ones lead its first page.
 

@@ -6,13 +6,14 @@ as little as it can for each request, so that the servers' cost is what differs.
 
 from __future__ import annotations
 
+import itertools
 import pickle
 import selectors
 import socket
 import subprocess
 import sys
 import time
-from collections import Counter
+from collections import Counter, deque
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 
@@ -21,7 +22,7 @@ from tests.bench.figures import percentile
 
 @dataclass(frozen=True, slots=True)
 class Job:
-    """Send ``requests`` in turn over ``connections`` connections.
+    """Send ``requests`` in turn from ``connections`` clients, each with one connection.
 
     Once each, or with ``seconds`` over and over until then. ``address`` is where clients come from.
     """
@@ -32,7 +33,9 @@ class Job:
     seconds: float = 0.0
     address: str = "127.0.0.1"
     pause_s: float = 0.0
-    """Between an answer and the next request of the same connection."""
+    """Between an answer and the next request of the same client."""
+    fresh: bool = False
+    """A new connection for each request, whose making counts."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -82,21 +85,64 @@ def drive(job: Job) -> Driven:
     return Clients(job).result()
 
 
-class _Connection:
-    __slots__ = ("answer", "began", "sock")
+class _Client:
+    """One client; it asks again when ``_run`` says so."""
 
-    def __init__(self, job: Job) -> None:
-        self.sock = socket.create_connection(("127.0.0.1", job.port), 30, (job.address, 0))
-        self.sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
-        self.sock.setblocking(False)
-        self.answer = b""
+    __slots__ = ("answer", "began", "job", "request", "sock", "watch")
+
+    def __init__(self, job: Job, watch: selectors.BaseSelector) -> None:
+        self.job = job
+        self.watch = watch
+        self.sock: socket.socket | None = None
+        self.request = self.answer = b""
         self.began = 0.0
 
     def ask(self, request: bytes) -> None:
-        self.answer = b""
+        """Send ``request``, over a new connection where there is none."""
+        self.request, self.answer = request, b""
         self.began = time.perf_counter()
-        sent = self.sock.send(request)
-        assert sent == len(request), "a request larger than the socket's buffer"
+        if self.sock is not None:
+            self._send()
+            return
+        self.sock = socket.socket()
+        self.sock.setblocking(False)
+        self.sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+        self.sock.bind((self.job.address, 0))
+        self.sock.connect_ex(("127.0.0.1", self.job.port))
+        self.watch.register(self.sock, selectors.EVENT_WRITE, self)
+
+    def ready(self, events: int) -> bool | None:
+        """What its socket has: True for a whole answer, False for an end without one, None to go on."""
+        assert self.sock is not None
+        try:
+            if events & selectors.EVENT_WRITE:
+                self.watch.modify(self.sock, selectors.EVENT_READ, self)
+                self._send()
+                return None
+            piece = self.sock.recv(262_144)
+        except OSError:
+            piece = b""
+        if not piece:
+            self.hang_up()
+            return False
+        self.answer = self.answer + piece if self.answer else piece
+        if not whole(self.answer):
+            return None
+        if self.job.fresh:
+            self.hang_up()
+        return True
+
+    def hang_up(self) -> None:
+        """Close the connection."""
+        if self.sock is not None:
+            self.watch.unregister(self.sock)
+            self.sock.close()
+            self.sock = None
+
+    def _send(self) -> None:
+        assert self.sock is not None
+        sent = self.sock.send(self.request)
+        assert sent == len(self.request), "a request larger than the socket's buffer"
 
 
 def whole(answer: bytes) -> bool:
@@ -112,55 +158,44 @@ def whole(answer: bytes) -> bool:
 
 
 def _run(job: Job) -> Driven:
-    asked, statuses, failed = 0, Counter[int](), 0
-    latencies: list[float] = []
-    first = b""
+    statuses, latencies, failed, first = Counter[int](), list[float](), 0, b""
     watch = selectors.EpollSelector()
-    count = len(job.requests)
+    turn = itertools.cycle(job.requests) if job.seconds else iter(job.requests)
+    clients = job.connections if job.seconds else min(job.connections, len(job.requests))
     began = time.perf_counter()
-    until = began + job.seconds if job.seconds else 0.0
-    pending: list[tuple[float, _Connection]] = []
-    live = 0
-    for _ in range(min(job.connections, count) if not until else job.connections):
-        connection = _Connection(job)
-        watch.register(connection.sock, selectors.EVENT_READ, connection)
-        connection.ask(job.requests[asked % count])
-        asked += 1
-        live += 1
-    while live:
+    until = began + job.seconds if job.seconds else float("inf")
+    waiting: deque[tuple[float, _Client]] = deque(
+        (began + number * job.pause_s / clients, _Client(job, watch)) for number in range(clients)
+    )
+    asking = 0
+    while waiting or asking:
         now = time.perf_counter()
-        while pending and pending[0][0] <= now:
-            pending.pop(0)[1].ask(job.requests[asked % count])
-            asked += 1
-        wait = max(0.0, pending[0][0] - now) if pending else 30
-        events = watch.select(wait)
-        if not events and not pending:
-            failed += live
-            break
-        for key, _ in events:
-            connection = key.data
-            piece = connection.sock.recv(262_144)
-            connection.answer = connection.answer + piece if connection.answer else piece
-            if not piece:
-                failed += 1
-                watch.unregister(connection.sock)
-                live -= 1
-                continue
-            if not whole(connection.answer):
-                continue
-            now = time.perf_counter()
-            latencies.append(now - connection.began)
-            statuses[int(connection.answer[9:12])] += 1
-            first = first or connection.answer
-            if (until and now >= until) or (not until and asked >= count):
-                watch.unregister(connection.sock)
-                connection.sock.close()
-                live -= 1
-            elif job.pause_s:
-                pending.append((now + job.pause_s, connection))
+        while waiting and waiting[0][0] <= now:
+            _, client = waiting.popleft()
+            request = next(turn, None) if now < until else None
+            if request is None:
+                client.hang_up()
             else:
-                connection.ask(job.requests[asked % count])
-                asked += 1
+                client.ask(request)
+                asking += 1
+        events = watch.select(max(0.0, waiting[0][0] - now) if waiting else 30)
+        if not events and not waiting:
+            failed += asking
+            break
+        for key, what in events:
+            client = key.data
+            done = client.ready(what)
+            if done is None:
+                continue
+            asking -= 1
+            now = time.perf_counter()
+            if done:
+                latencies.append(now - client.began)
+                statuses[int(client.answer[9:12])] += 1
+                first = first or client.answer
+            else:
+                failed += 1
+            waiting.append((now + job.pause_s, client))
     return Driven(time.perf_counter() - began, latencies, statuses, first, failed)
 
 

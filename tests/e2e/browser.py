@@ -31,6 +31,8 @@ FLAGS = (
     "--disable-sync",
     "--host-resolver-rules=MAP *.local 127.0.0.1, MAP * ~NOTFOUND",
 )
+PATIENCE_MS = 15_000
+"""How long a visitor waits for anything on a page."""
 PHONE_WIDTH = 360
 NARROW_WIDTH = 320
 """CSS pixels; also what is left of 1280 at 400 % zoom (WCAG 2.2, 1.4.10)."""
@@ -74,6 +76,7 @@ async def visitor(
         locale=LANGUAGES.get(lang, lang),
         reduced_motion="reduce",
     )
+    context.set_default_timeout(PATIENCE_MS)
     faults: list[str] = []
 
     def heard(message: ConsoleMessage) -> None:

@@ -18,7 +18,7 @@ FIRST_VIEW, SECOND_VIEW, UNCHANGED, SCRIPT = 10_000, 6_000, 200, 3_000
 """Bytes."""
 REQUESTS = 3
 THUMBNAIL = 15_000
-PAGES = ("/", "notice", "/notices/new", "/search?q=ladder")
+PAGES = ("/", "notice", "/notices/new", "/search?q=a")
 
 
 async def cost(browser: Browser, hub: HubProcess, path: str, lang: str) -> list[tuple[int, int]]:

@@ -18,6 +18,7 @@ from tests.e2e.browser import visitor
 from tests.e2e.hub_process import HOST, HubProcess
 from tests.world_content.pictures import photograph
 
+_FOLDED = "main details:not([open]) > summary"
 MESSAGE, PHRASE, PROBLEM = ".done", ".phrase .words", ".problem"
 HEIC = b"\0\0\0\x24ftypheic\0\0\0\0mif1heic" + bytes(99)
 
@@ -55,8 +56,8 @@ async def write(
 
 async def open_all(page: Page) -> None:
     """Open what is folded away."""
-    for folded in await page.locator("main details:not([open]) > summary").all():
-        await folded.click()
+    while await page.locator(_FOLDED).count():
+        await page.locator(_FOLDED).first.click()
 
 
 async def titles(page: Page) -> list[str]:

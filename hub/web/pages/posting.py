@@ -211,7 +211,7 @@ class Posting:
             kept=[_shown(item) for item in kept],
             key=form.first("key")[:64],
             status=error.status,
-            retry=error.seconds if isinstance(error, TryLater) else 0,
+            refused=error,
             needs_phrase=isinstance(error, NotYours),
         )
 
@@ -225,7 +225,7 @@ class Posting:
         kept: Sequence[views.KeptPicture] = (),
         key: str = "",
         status: int = 200,
-        retry: int = 0,
+        refused: HubError | None = None,
         needs_phrase: bool = False,
     ) -> Content:
         here = f"/notices/{notice.public_id}/edit" if notice else "/notices/new"
@@ -246,7 +246,7 @@ class Posting:
             until_latest=latest.date().isoformat(),
         )
         content = self._house.content(visit, view, status=status, keep=False)
-        return _with_retry(content, retry)
+        return when_to_try_again(content, refused)
 
     # --- answering --------------------------------------------------------------------------------
 
@@ -269,7 +269,7 @@ class Posting:
                 content = await self._reading.notice_page(
                     visit, visit.names["id"], status=error.status, values=values, errors=said(visit, error)
                 )
-                return _with_retry(content, error.seconds if isinstance(error, TryLater) else 0)
+                return when_to_try_again(content, error)
         done = views.Done.REPLY_WAITING if made.held else views.Done.REPLIED
         slip = self._slips.write(made.phrase, made.cookie) if made.phrase else ""
         notice = (await self._board.thread(name_of(visit.names["id"]))).notice
@@ -314,7 +314,8 @@ class Posting:
             errors=said(visit, error) if error else {},
             needs_phrase=needs,
         )
-        return self._house.content(visit, view, status=error.status if error else 200, keep=False)
+        content = self._house.content(visit, view, status=error.status if error else 200, keep=False)
+        return when_to_try_again(content, error)
 
     # --- taking down, putting back, extending -----------------------------------------------------
 
@@ -379,7 +380,8 @@ class Posting:
             values={"phrase": phrase},
             errors=said(visit, error, "phrase") if error and phrase else {},
         )
-        return self._house.content(visit, view, status=error.status if error else 200, keep=False)
+        content = self._house.content(visit, view, status=error.status if error else 200, keep=False)
+        return when_to_try_again(content, error)
 
     async def _author_item(self, visit: Visit, kind: str, act: str) -> tuple[Notice, Reply | None]:
         name = name_of(visit.names["id"])
@@ -530,9 +532,9 @@ def _after(act: str, notice: Notice, reply: Reply | None, *, can_be_undone: bool
     return f"{path}?done={views.Done.EXTENDED}"
 
 
-def _with_retry(content: Content, seconds: int) -> Content:
-    if not seconds:
+def when_to_try_again(content: Content, error: HubError | None) -> Content:
+    """A refused form's page, with the seconds of a limit that was reached."""
+    if not isinstance(error, TryLater):
         return content
-    return Content(
-        content.body, content.type, content.status, keep=False, headers={"Retry-After": str(seconds)}
-    )
+    headers = {"Retry-After": str(error.seconds)}
+    return Content(content.body, content.type, content.status, keep=False, headers=headers)

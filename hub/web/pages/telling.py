@@ -5,12 +5,13 @@ from __future__ import annotations
 from hub.domain.errors import HubError, NotFound
 from hub.domain.notices import Notice, Reply, State
 from hub.domain.policy import REASON_WORDS, Gone, Reason
+from hub.runtime.content import Content
 from hub.runtime.routing import Route
 from hub.services.caretaking import Caretaking
 from hub.services.noticeboard import Noticeboard
 from hub.web import views
 from hub.web.house import House
-from hub.web.pages.posting import Posting, asker
+from hub.web.pages.posting import Posting, asker, when_to_try_again
 from hub.web.pages.reading import EXCERPT, cursor, name_of
 from hub.web.richtext import excerpt
 from hub.web.server import Answer, PageHandler, Redirect, Visit
@@ -116,7 +117,7 @@ class Telling:
         values: dict[str, str] | None = None,
         errors: dict[str, str] | None = None,
         status: int = 200,
-    ) -> Answer:
+    ) -> Content:
         page = await self._house.page(visit)
         view = views.ReportPage(
             page=page,
@@ -149,9 +150,10 @@ class Telling:
                 )
             except HubError as error:
                 errors = {"": visit.words.translate(error.template, **error.fields)}
-                return await self._form(
+                content = await self._form(
                     visit, notice, reply, values=values, errors=errors, status=error.status
                 )
+                return when_to_try_again(content, error)
         return Redirect(f"/reports?ref={reported.reference}&thanks", reported.cookie)
 
     async def _notice(self, visit: Visit) -> Notice:

@@ -19,10 +19,14 @@
     return field.type === "radio" || field.type === "checkbox";
   }
 
-  function read(form) {
+  // What the form holds now, or (asSent) as the hub sent it: a browser that reloads fills it in itself.
+  function read(form, asSent) {
     var values = {};
     fields(form).forEach(function (field) {
-      if (!isOn(field) || field.checked) values[field.name] = field.value;
+      if (isOn(field)) {
+        if (asSent ? field.defaultChecked : field.checked) values[field.name] = field.value;
+      } else if (asSent && field.options) values[field.name] = (field.querySelector("[selected]") || field).value;
+      else values[field.name] = asSent ? field.defaultValue : field.value;
     });
     return values;
   }
@@ -36,7 +40,7 @@
 
   function keep(form) {
     var name = "draft:" + form.getAttribute("data-draft");
-    var before = read(form);
+    var before = read(form, true);
     var timer;
     var draft = store(function (kept) {
       return JSON.parse(kept.getItem(name));
@@ -74,6 +78,7 @@
       timer = setTimeout(save, 400);
     });
     form.addEventListener("change", save);
+    window.addEventListener("pagehide", save);
     // Which draft was sent is remembered until a page says that it has arrived.
     form.addEventListener("submit", function () {
       save();

@@ -1,0 +1,55 @@
+"""Power cuts of the real hub: what it acknowledged over HTTP is there, whatever the disk had kept by then."""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+
+import pytest
+
+from tests.integration.hub.altered_hub import FAULTS
+from tests.integration.hub.hub_process import found_hub
+from tests.integration.hub.recorded_hub import ANSWERS, Sent, faults_in, use
+from tests.powercut import recorder
+from tests.powercut.proof import Report, prove
+
+pytestmark = [pytest.mark.slow, pytest.mark.timeout(180)]
+
+
+@pytest.fixture(autouse=True)
+def strace() -> None:
+    recorder.needs_strace()
+
+
+def proof(data: Path, notes: Path, states: int, alteration: str = "", acts: int = 60) -> Report:
+    """Record the hub at work and cut it ``states`` times."""
+    found_hub(data)
+    sent = Sent()
+    return prove(
+        lambda made: use(made, sent, alteration, acts),
+        lambda cut: list(faults_in(cut, sent)),
+        folder=data,
+        notes=notes,
+        states=states,
+        seed=20261123,
+        acknowledgements=ANSWERS,
+    )
+
+
+def test_three_hundred_cuts_of_a_hub_at_work_lose_nothing(
+    data_folder: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    report = proof(data_folder, tmp_path / "notes", 300)
+    with capsys.disabled():
+        sys.stdout.write(f"\n{report}\n")
+    assert not report.failures, str(report)
+    assert report.acknowledgements >= 40
+    assert report.distinct > 200
+
+
+@pytest.mark.parametrize("fault", FAULTS)
+def test_a_promise_that_the_hub_breaks_on_purpose_is_found(
+    fault: str, data_folder: Path, tmp_path: Path
+) -> None:
+    report = proof(data_folder, tmp_path / "notes", 60, fault, acts=90)
+    assert report.failures
