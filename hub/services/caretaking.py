@@ -51,6 +51,14 @@ class NothingHeld(Refused):
     template = N_("This does not wait for approval. Nothing was changed.")
 
 
+class NotHidden(Refused):
+    """The item can be seen."""
+
+    code = "not-hidden"
+    status = 409
+    template = N_("This is not hidden. Nothing was changed.")
+
+
 class AlreadyErased(Refused):
     """What was erased cannot come back."""
 
@@ -189,22 +197,26 @@ class Caretaking:
         await self._eraser.wipe()
 
     async def hide(self, name: str, rule: str, actor: str) -> None:
-        """Show an item to nobody, from the next request on."""
+        """Show an item to nobody, from the next request on; that also decides its reports."""
         pen, sentence = self._pen(), self._rule(rule)
 
         def write(connection: Connection) -> None:
             item = self._item(connection, self._find(connection, name))
             self._hide(connection, item, pen.now_ms, sentence, actor)
+            moderation.decide_reports(connection, item.obj, pen.now_ms, "hidden", sentence, "")
 
         await self._database.write(write)
 
     async def restore(self, name: str, rule: str, actor: str) -> None:
-        """Show a hidden item again."""
+        """Show a hidden item again; whoever reported it reads that it stays."""
         pen, sentence = self._pen(), self._rule(rule)
 
         def write(connection: Connection) -> None:
             item = self._item(connection, self._find(connection, name))
+            if item.hide is None and item.state is not State.ERASED:
+                raise NotHidden
             self._unhide(connection, item, pen.now_ms, sentence, actor)
+            moderation.decide_reports(connection, item.obj, pen.now_ms, "kept", sentence, "")
 
         await self._database.write(write)
 

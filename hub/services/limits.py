@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import threading
 from collections import OrderedDict
 from collections.abc import Callable
 from math import ceil
@@ -18,10 +19,15 @@ class Gate:
 
     def __init__(self, monotonic: Callable[[], float]) -> None:
         self._monotonic = monotonic
+        self._lock = threading.Lock()
         self._buckets: OrderedDict[tuple[str, object], Bucket] = OrderedDict()
 
     def pass_or_raise(self, *draws: tuple[str, object, Rate]) -> None:
         """Take one token from each of ``(kind, who, rate)``, or from none and raise `TryLater`."""
+        with self._lock:  # the event loop and the writer's thread both ask
+            self._pass_or_raise(draws)
+
+    def _pass_or_raise(self, draws: tuple[tuple[str, object, Rate], ...]) -> None:
         now = self._monotonic()
         after: list[tuple[tuple[str, object], Bucket]] = []
         for kind, who, rate in draws:

@@ -580,10 +580,12 @@ class Noticeboard:
             if moderation.hidden(connection, obj) is not None:
                 return Reported(reference, True, cookie)
             current = notices.by_object(connection, now, notice.obj)
+            reports = moderation.reports_of(connection, obj)
+            answered = {item.device for item in reports if item.outcome == "kept"}
             complaints = [
                 Complaint(Reason(item.reason), item.device, self._is_trusted(connection, item.device))
-                for item in moderation.reports_of(connection, obj)
-                if item.decided_ms is None
+                for item in reports
+                if item.decided_ms is None and item.device not in answered
             ]
             official = of == "notice" and current is not None and current.official
             if not reports_hide(complaints, official=official):
@@ -637,12 +639,9 @@ class Noticeboard:
         self._gate.pass_or_raise(*draws, ("hub", "", policy.whole_hub))  # type: ignore[arg-type]
 
     def _admit(self, asker: Asker, policy: BoardPolicy) -> str:
-        """Apply the limits; the cookie the device has, or a fresh one (counted as a new device)."""
+        """Apply the limits; the cookie the device has, or a fresh one."""
         self._slow_down(asker, policy)
-        if asker.cookie:
-            return asker.cookie
-        self._gate.pass_or_raise(("new-device", "", policy.new_devices))
-        return self._chance(16).hex()
+        return asker.cookie or self._chance(16).hex()
 
     def _meet(self, connection: Connection, cookie: str, now: int) -> authors.Device:
         device = self._device_hash(cookie)
@@ -650,6 +649,7 @@ class Noticeboard:
         known = authors.device(connection, device)
         if known is not None:
             return known
+        self._gate.pass_or_raise(("new-device", "", self._policy().new_devices))
         mark = "-".join(make_phrase(self._chance(5)).split()[:2])
         return authors.meet(connection, device, mark, now // DAY_MS)
 

@@ -21,6 +21,7 @@ import aiosqlite
 
 from hub.domain.errors import NoRoom
 from hub.storage.migrate import migrate, require_ours
+from hub.words import N_
 
 Connection = sqlite3.Connection
 """What a service's function is handed inside a transaction: for passing on to `hub.storage` only."""
@@ -49,6 +50,10 @@ class StorageFailed(NoRoom):
     """A commit or fsync failed in a way that must not be retried (reliability.md 7)."""
 
     code = "storage-failed"
+    template = N_(
+        "The hub’s card reported an error, so nothing new can be kept just now. What you typed is still in "
+        "the form, and what was confirmed before is safe. Tell the person who looks after the hub."
+    )
 
 
 class _Job(NamedTuple):

@@ -7,7 +7,7 @@ transaction.
 from __future__ import annotations
 
 import sqlite3
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from dataclasses import dataclass
 
 from hub.domain.clock import ZERO, Stamp, TimeQuality, tick
@@ -115,12 +115,6 @@ def versions(connection: sqlite3.Connection, obj: ObjectId) -> list[Logged]:
     """Every record of ``obj``, in the order they were logged."""
     rows = connection.execute(f"{_COLUMNS} WHERE obj = ? ORDER BY n", (obj,)).fetchall()
     return [_logged(row) for row in rows]
-
-
-def all_records(connection: sqlite3.Connection) -> Iterator[Logged]:
-    """The whole log in order, without being held in memory."""
-    for row in connection.execute(f"{_COLUMNS} ORDER BY n"):
-        yield _logged(row)
 
 
 def objects(connection: sqlite3.Connection) -> list[ObjectId]:

@@ -145,9 +145,11 @@ def mark(
 
 
 def pinned(connection: sqlite3.Connection, now_ms: int) -> int:
-    """How many notices are pinned now."""
+    """How many notices that can be seen are pinned now."""
     count: int = connection.execute(
-        "SELECT count(*) FROM mark WHERE pinned_until_ms > ?", (now_ms,)
+        "SELECT count(*) FROM mark JOIN notice ON notice.obj = mark.obj AND notice.state = 0"
+        " WHERE pinned_until_ms > ?1 AND notice.exp_ms > ?1",
+        (now_ms,),
     ).fetchone()[0]
     return count
 

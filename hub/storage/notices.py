@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import sqlite3
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Any
 
@@ -113,23 +113,6 @@ def shown(connection: sqlite3.Connection, now_ms: int, limit: int) -> list[Notic
     return [_listed(row).notice for row in rows]
 
 
-def by_keys(connection: sqlite3.Connection, now_ms: int, keys: Sequence[int]) -> dict[int, Notice]:
-    """The notices of ``keys`` that anybody may see."""
-    named = {f"key{place}": key for place, key in enumerate(keys)}
-    marks = ", ".join(f":{name}" for name in named)
-    rows = connection.execute(
-        f"{_NOTICE} WHERE {_SHOWN} AND notice.key IN ({marks})",
-        {"now": now_ms, **named},
-    )
-    return {item.key: item.notice for item in map(_listed, rows)}
-
-
-def by_objects(connection: sqlite3.Connection, now_ms: int, objects: Iterable[ObjectId]) -> list[Notice]:
-    """Each of ``objects`` that is a notice, in any state, in the order given."""
-    found = (by_object(connection, now_ms, obj) for obj in objects)
-    return [notice for notice in found if notice is not None]
-
-
 def by_object(connection: sqlite3.Connection, now_ms: int, obj: ObjectId) -> Notice | None:
     """The notice ``obj`` in any state, or None."""
     row = connection.execute(f"{_NOTICE} WHERE notice.obj = :obj", {"now": now_ms, "obj": obj}).fetchone()
@@ -144,12 +127,6 @@ def by_public_id(connection: sqlite3.Connection, now_ms: int, name: str) -> Noti
         {"now": now_ms, "low": low, "high": high},
     ).fetchone()
     return _listed(row).notice if row else None
-
-
-def key_of(connection: sqlite3.Connection, obj: ObjectId) -> int | None:
-    """The display key of a notice."""
-    row = connection.execute("SELECT key FROM notice WHERE obj = ?", (obj,)).fetchone()
-    return row[0] if row else None
 
 
 def every(

@@ -30,6 +30,7 @@ EXCERPT = 120
 _PRINTED = 60
 _SHOWN_ON_SCREEN = 24
 _LEAF = 6
+_SAID_ON_SCREEN = 240
 _FEED = 40
 
 
@@ -185,7 +186,7 @@ class Reading:
         page = await self._house.page(visit)
         view = views.ScreenPage(
             page=page,
-            cards=tuple(self._cards(notices[(leaf - 1) * _LEAF : leaf * _LEAF])),
+            cards=tuple(self._cards(notices[(leaf - 1) * _LEAF : leaf * _LEAF], length=_SAID_ON_SCREEN)),
             leaf=leaf,
             leaves=leaves,
             stay=visit.query.get("stay") == "1",
@@ -249,11 +250,13 @@ class Reading:
 
     # --- parts ------------------------------------------------------------------------------------
 
-    def _cards(self, notices: Iterable[Notice], *, whole: bool = False) -> list[views.Card]:
+    def _cards(
+        self, notices: Iterable[Notice], *, whole: bool = False, length: int = EXCERPT
+    ) -> list[views.Card]:
         return [
             views.Card(
                 notice=notice,
-                excerpt=excerpt(notice.text, EXCERPT),
+                excerpt=excerpt(notice.text, length),
                 origin=self._house.origin(notice.hub),
                 html=self._house.html(notice.version, notice.text) if whole else "",
             )

@@ -21,6 +21,7 @@ from urllib.parse import urlencode
 ROOT = Path(__file__).resolve().parents[3]
 STARTS_WITHIN_S = 30.0
 STOPS_WITHIN_S = 10.0
+IDLE_S = 20.0
 GENEROUS = """
 [limits]
 per_device = 1000000
@@ -70,6 +71,7 @@ class Visitor:
         self.port = port
         self.device = device
         self._connection: http.client.HTTPConnection | None = None
+        self._used = 0.0
 
     def send(
         self,
@@ -85,6 +87,9 @@ class Visitor:
         if method not in ("GET", "HEAD"):
             given["Origin"] = f"http://127.0.0.1:{self.port}"
         given.update(headers or {})
+        if time.monotonic() - self._used > IDLE_S:  # the hub has closed it
+            self.close()
+        self._used = time.monotonic()
         connection = self._connection
         if connection is None:
             connection = self._connection = http.client.HTTPConnection("127.0.0.1", self.port, timeout=20)
