@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import inspect
+import os
 import random
 import threading
 import time
@@ -13,10 +14,20 @@ from pathlib import Path
 import pytest
 import pytest_asyncio
 from blockbuster import BlockBuster, blockbuster_ctx
+from hypothesis import HealthCheck, settings
 
 E2E = Path(__file__).parent / "e2e"
 GRACE = 2.0
 """Seconds that what a test started may take to end after it."""
+
+settings.register_profile(
+    "street",
+    deadline=None,  # the machine may be busy with something else
+    max_examples=60,
+    suppress_health_check=[HealthCheck.too_slow],
+    derandomize=os.environ.get("CI") == "true",  # elsewhere each run looks further
+)
+settings.load_profile("street")
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:

@@ -18,6 +18,7 @@ import tempfile
 import time
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
+from functools import partial
 from pathlib import Path
 
 from hub import cli
@@ -166,19 +167,10 @@ class _Filling:
     ) -> Iterator[tuple[int, Callable[[int], None]]]:
         for notice in street:
             obj, hand = ObjectId(self.chance.randbytes(16)), hands.get(notice.hub)
-            yield (
-                notice.written_ms(self.now_ms),
-                lambda at_ms, notice=notice, obj=obj, hand=hand: self._put_up(
-                    connection, at_ms, notice, obj, hand
-                ),
-            )
+            written_ms = notice.written_ms(self.now_ms)
+            yield written_ms, partial(self._put_up, connection, notice, obj, hand)
             for reply in notice.replies:
-                yield (
-                    notice.written_ms(self.now_ms) + reply.after_ms,
-                    lambda at_ms, reply=reply, notice=notice, obj=obj, hand=hand: self._answer(
-                        connection, at_ms, reply, notice, obj, hand
-                    ),
-                )
+                yield written_ms + reply.after_ms, partial(self._answer, connection, reply, notice, obj, hand)
         yield from self._decisions(connection)
 
     def _pen(self, at_ms: int) -> Pen:
@@ -187,10 +179,10 @@ class _Filling:
     def _put_up(
         self,
         connection: sqlite3.Connection,
-        at_ms: int,
         notice: StreetNotice,
         obj: ObjectId,
         hand: _Hand | None,
+        at_ms: int,
     ) -> None:
         shown = [
             replace(self.pictures[each.scene], alt=each.alt)
@@ -211,11 +203,11 @@ class _Filling:
     def _answer(
         self,
         connection: sqlite3.Connection,
-        at_ms: int,
         reply: StreetReply,
         notice: StreetNotice,
         obj: ObjectId,
         hand: _Hand | None,
+        at_ms: int,
     ) -> None:
         """Answers come from where the notice is, one in three of a neighbour's from our own street."""
         self.replies += 1

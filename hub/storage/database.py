@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import asyncio
 import errno
+import os
 import sqlite3
 import threading
 from collections.abc import Awaitable, Callable, Iterable, Sequence
@@ -32,6 +33,9 @@ PAGE_SIZE = 4096
 WAL_BYTES = 6 * 1024 * 1024
 """The WAL is grown to this size once, so that commits overwrite blocks and an fsync has no file size
 to journal: 45 kB instead of 11 kB reach the card for each notice otherwise (performance.md 3)."""
+CHECKPOINT_BYTES = 4 * 1024 * 1024
+"""Written to the WAL between checkpoints. The more there are, the more posts share the pages of an index
+in one; the WAL must not outgrow its size while a reader holds a checkpoint up."""
 _SHARE = 256
 """Writes that may share one commit: bounds what one failing commit takes with it."""
 
@@ -70,7 +74,7 @@ def connect(path: Path, *, read_only: bool = False) -> sqlite3.Connection:
         connection.execute("PRAGMA journal_mode = WAL")
         connection.execute("PRAGMA synchronous = FULL")
         connection.execute("PRAGMA journal_size_limit = 16777216")
-        connection.execute("PRAGMA wal_autocheckpoint = 1000")
+        connection.execute(f"PRAGMA wal_autocheckpoint = {CHECKPOINT_BYTES // PAGE_SIZE}")
     for pragma in _PRAGMAS:
         connection.execute(pragma)
     if read_only:
@@ -305,27 +309,22 @@ def leave_no_trace(connection: sqlite3.Connection) -> None:
         connection.execute("VACUUM")
     finally:
         connection.execute("PRAGMA temp_store = MEMORY")
-    while connection.execute("PRAGMA wal_checkpoint(TRUNCATE)").fetchone()[0]:
-        pass  # a reader was still in the middle of a statement: each try waits for it
     path = Path(connection.execute("PRAGMA database_list").fetchone()[2])
     _grow_wal(connection, path)
 
 
 def _grow_wal(connection: sqlite3.Connection, path: Path) -> None:
-    """Commit one changed page until the WAL has its full size, then let it start over.
+    """Empty the WAL and fill it with zeros to its full size.
 
-    Without fsyncs, and without bytes of anybody: the page holds a counter.
+    SQLite takes zeros for the end of the log, whether it finds them at its start or after a power cut:
+    the checksum of a frame that was never written does not hold (fileformat2, section 4.1). Writing
+    as many frames through SQLite would cost ten times the CPU at each start.
     """
-    connection.execute("PRAGMA synchronous = OFF")
-    connection.execute("PRAGMA wal_autocheckpoint = 0")
-    try:
-        while _wal_size(path) < WAL_BYTES:
-            for _ in range(128):
-                connection.execute("UPDATE wal_growth SET n = n + 1")
-    finally:
-        connection.execute("PRAGMA wal_autocheckpoint = 1000")
-        connection.execute("PRAGMA synchronous = FULL")
-    connection.execute("PRAGMA wal_checkpoint(RESTART)").fetchone()
+    while connection.execute("PRAGMA wal_checkpoint(TRUNCATE)").fetchone()[0]:
+        pass  # a reader was still in the middle of a statement: each try waits for it
+    with path.with_name(path.name + "-wal").open("r+b") as wal:
+        wal.write(bytes(WAL_BYTES))
+        os.fsync(wal.fileno())
 
 
 def _wal_size(path: Path) -> int:

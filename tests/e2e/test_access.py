@@ -6,6 +6,7 @@ import re
 from collections.abc import Mapping
 from dataclasses import dataclass
 from itertools import pairwise
+from typing import Any
 
 import pytest
 import pytest_asyncio
@@ -215,7 +216,7 @@ async def test_the_keyboard_reaches_every_control_and_shows_where_it_is(
             await go(page, street, pages[name])
             await page.evaluate("document.activeElement.blur()")
             expected = await page.evaluate(_REACHABLE)
-            reached = []
+            reached: list[int] = []
             while (stop := await _next_stop(page)) is not None and len(reached) < 300:
                 assert stop["ring"], f"{name}: no ring on {stop['html']}"
                 assert stop["seen"], f"{name}: out of sight: {stop['html']}"
@@ -236,10 +237,10 @@ _REACHABLE = """() => {
 }"""
 
 
-async def _next_stop(page: Page) -> dict[str, object] | None:
+async def _next_stop(page: Page) -> dict[str, Any] | None:
     """Press Tab; what has the focus then: its number, whether a ring and the control itself are seen."""
     await page.keyboard.press("Tab")
-    stop: dict[str, object] | None = await page.evaluate(
+    stop: dict[str, Any] | None = await page.evaluate(
         """() => {
             const focused = document.activeElement;
             if (focused === document.body) return null;

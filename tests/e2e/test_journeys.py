@@ -6,6 +6,7 @@ import asyncio
 import io
 import re
 from collections.abc import Sequence
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 import pytest
@@ -13,6 +14,7 @@ from PIL import Image
 from playwright.async_api import Browser, Page, Response
 
 from hub.domain.notices import MAX_TEXT, Kind
+from hub.runtime.system_clock import SystemClock
 from hub.words.catalogues import Catalogues
 from tests.e2e.browser import visitor
 from tests.e2e.hub_process import HOST, HubProcess
@@ -110,7 +112,8 @@ async def test_the_author_changes_takes_down_puts_back_and_extends_on_the_phone_
     browser: Browser, empty_hub: HubProcess
 ) -> None:
     async with visitor(browser, script=False) as phone:
-        await write(phone, empty_hub, "Three chairs", "By the gate.", until="2026-12-01")
+        soon = datetime.fromtimestamp(SystemClock().now_ms() / 1000, UTC) + timedelta(days=6)
+        await write(phone, empty_hub, "Three chairs", "By the gate.", until=soon.date().isoformat())
         await press(phone, "a[href$='/edit']")
         assert await phone.locator("[name=phrase]").count() == 0
         assert await phone.input_value("#text") == "By the gate."
@@ -543,6 +546,19 @@ async def test_one_phone_however_often_it_reports_hides_nothing(
             await phone.locator("[name=reason][value=threat]").check()
             await press(phone, "form.form button.go")
     assert await everywhere(empty_hub, path, word)
+
+
+async def test_what_a_caretaker_has_made_urgent_no_number_of_phones_can_hide(
+    browser: Browser, empty_hub: HubProcess
+) -> None:
+    word = "pneumonoultra"
+    path = await empty_hub.put_up(title="The hall is closed", text=f"Because of {word}.")
+    public_id = path.removeprefix("/notices/").partition("-")[0]
+    await empty_hub.command("notices", "urgent", public_id, "--hours", "2")
+    for _ in range(3):
+        await report(browser, empty_hub, path, "threat")
+    assert "/" in await everywhere(empty_hub, path, word)
+    await empty_hub.command("notices", "urgent", public_id, "--off")
 
 
 async def test_the_caretaker_hides_with_a_command_and_it_is_gone_on_the_next_request(

@@ -49,7 +49,7 @@ async def test_four_hundred_erasures_among_two_thousand_notices_leave_nothing(
                 await street.erase(name)
             await street.assert_gone(*gone)
             words += sum(len(secrets.words) for secrets in gone)
-            pieces += sum(len(secrets.needles()) for secrets in gone)
+            pieces += sum(len(secrets.pieces()) + len(secrets.bytes_) for secrets in gone)
         assert await street.board() == before
     finally:
         await street.close()

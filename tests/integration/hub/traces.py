@@ -18,6 +18,7 @@ WINDOW = 6
 beginnings."""
 _LATIN = "qxzjvkw"
 _ARABIC = "ظغثذضخطص"
+_LETTERS = re.compile(rb"[%s]{6,}|[\x80-\xff]{6,}" % _LATIN.encode())
 _EMPTY = re.compile(rb"\0{16,}")
 
 
@@ -54,16 +55,16 @@ class Secrets:
             at = chance.randrange(len(content) // 4, len(content) - 24)
             self.bytes_.append(content[at : at + 24])
 
-    def needles(self) -> set[bytes]:
-        """Every piece that must not be found."""
-        pieces = set(self.bytes_)
+    def pieces(self) -> set[bytes]:
+        """Every piece of a word, as written or folded, that must not be found."""
+        found = set()
         for word in self.words:
             for spelt in {word, fold(word)}:
                 raw = spelt.encode()
                 # Arabic letters take two bytes each, and three of them are a word of many.
                 size = WINDOW if spelt.isascii() else WINDOW + 4
-                pieces |= {raw[at : at + size] for at in range(len(raw) - size + 1)}
-        return pieces
+                found |= {raw[at : at + size] for at in range(len(raw) - size + 1)}
+        return found
 
 
 def content_of(folder: Path) -> bytes:
@@ -77,10 +78,12 @@ def found_in(folder: Path, secrets: Iterable[Secrets], living: Iterable[Secrets]
 
     A piece that ``living`` have too may be found: so short a piece can be of two words.
     """
-    pieces = {piece for secret in secrets for piece in secret.needles()}
-    pieces -= {piece for secret in living for piece in secret.needles()}
+    secrets = list(secrets)
+    pieces = {piece for secret in secrets for piece in secret.pieces()}
+    pieces -= {piece for secret in living for piece in secret.pieces()}
     for path in sorted(path for path in folder.rglob("*") if path.is_file()):
         content = _EMPTY.sub(b"\0", path.read_bytes())
-        for piece in pieces:
-            if piece in content:
-                yield f"{path.name}: {piece!r}"
+        letters = b"\n".join(_LETTERS.findall(content))  # some thousandth of it: most pieces are of words
+        yield from (f"{path.name}: {piece!r}" for piece in pieces if piece in letters)
+        for secret in secrets:
+            yield from (f"{path.name}: {piece!r}" for piece in secret.bytes_ if piece in content)

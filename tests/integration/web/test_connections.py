@@ -228,7 +228,7 @@ async def test_a_body_that_stops_is_answered_with_a_sentence(serve: Serve, conne
 
 
 async def test_a_body_that_keeps_its_pace_may_take_long(serve: Serve, connect: Any) -> None:
-    server, port = await serve(echo, body_window_s=0.2, slowest=1000)
+    server, port = await serve(echo, body_window_s=0.5, slowest=100)
     reader, writer = await connect(port)
     writer.write(b"POST / HTTP/1.1\r\nHost: h\r\nContent-Length: 2000\r\n\r\n")
     for _ in range(20):
