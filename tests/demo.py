@@ -190,6 +190,8 @@ class _Filling:
             if each.scene in self.pictures
         ]
         draft, salt = notice.draft(self.now_ms, shown), self.chance.randbytes(16)
+        if draft.kind is Kind.URGENT and not notice.pinned and draft.lang != "en":
+            draft = replace(draft, kind=Kind.NEWS)  # one warning in five languages would fill a phone
         self.made[obj] = notice
         if hand is None:
             publish_notice(connection, self._pen(at_ms), obj, draft, salt)

@@ -29,7 +29,7 @@ Connection = sqlite3.Connection
 
 T = TypeVar("T")
 
-PAGE_SIZE = 4096
+PAGE_SIZE = 2048
 WAL_BYTES = 6 * 1024 * 1024
 """The WAL is grown to this size once, so that commits overwrite blocks and an fsync has no file size
 to journal: 45 kB instead of 11 kB reach the card for each notice otherwise (performance.md 3)."""

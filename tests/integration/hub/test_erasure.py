@@ -388,3 +388,17 @@ async def test_what_a_power_cut_left_of_an_erasure_is_wiped_after_the_start(
 
 async def _cut_off(*_: object) -> None:
     raise RuntimeError("the power went")
+
+
+@pytest.mark.parametrize("step", ["hub.services.erasure.leave_no_trace", "hub.storage.search.purge"])
+async def test_a_step_of_the_wipe_that_is_left_out_would_be_seen(
+    street: Street, monkeypatch: pytest.MonkeyPatch, step: str
+) -> None:
+    visitor = street.visitor()
+    erased = [await street.put_up(visitor, pictures=0) for _ in range(8)]
+    await street.hub.housekeeping.index_all()
+    monkeypatch.setattr(step, lambda connection: None)
+    for name, _ in erased:
+        await street.erase(name)
+    left = await asyncio.to_thread(lambda: list(found_in(street.data, [secrets for _, secrets in erased])))
+    assert left
