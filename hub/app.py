@@ -12,6 +12,7 @@ import socket
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime
+from functools import cache
 from pathlib import Path
 from typing import Protocol
 
@@ -258,7 +259,7 @@ class Hub:
             blobs.exists,
             lambda: blobs.require_room(NOTICES),
         )
-        rich = RichText()
+        rich = cache(RichText)  # made for the first notice that is opened: it costs as much as the board
         self._house = house = House(
             board,
             identity.hub,

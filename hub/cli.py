@@ -9,6 +9,7 @@ from __future__ import annotations
 import argparse
 import asyncio
 import contextlib
+import gc
 import os
 import signal
 import sys
@@ -69,6 +70,7 @@ def main(argv: Sequence[str] | None = None) -> None:
 
 
 def _run(arguments: argparse.Namespace) -> int:
+    gc.disable()  # what a start makes, modules above all, is there to stay: looking for garbage finds none
     from hub.runtime import logs
     from hub.runtime.supervise import Fatal
 
@@ -94,6 +96,8 @@ async def _serve(data: Path, flags: dict[str, str]) -> None:
     except BaseException:
         await hub.close()
         raise
+    gc.freeze()
+    gc.enable()
     serving = asyncio.ensure_future(hub.serve())
     await asyncio.sleep(0)  # it has begun: what cancels it from here on also stops it in order
     loop = asyncio.get_running_loop()

@@ -92,10 +92,11 @@ def require_ours(path: Path) -> None:
     """Raise `NotOurDatabase` or `DatabaseTooNew` for a file that this release must not touch.
 
     Only reads, and leaves no file beside it. After a cut, while SQLite has not yet brought the file in
-    step with its WAL, it says nothing: the file alone can look broken then. Blocking.
+    step with its WAL (or, in the very first moment of a hub, its journal), it says nothing: the file
+    alone can look broken then. Blocking.
     """
-    wal = path.with_name(path.name + "-wal")
-    if not path.exists() or (wal.exists() and wal.stat().st_size):
+    beside = [path.with_name(path.name + ending) for ending in ("-wal", "-journal")]
+    if not path.exists() or any(each.exists() and each.stat().st_size for each in beside):
         return
     try:
         with closing(sqlite3.connect(f"{path.absolute().as_uri()}?immutable=1", uri=True)) as connection:

@@ -44,7 +44,7 @@ class House:
         colour: str,
         now_ms: Callable[[], int],
         renderer: Renderer,
-        rich: RichText,
+        rich: Callable[[], RichText],
         zone: tzinfo,
     ) -> None:
         self._board = board
@@ -122,7 +122,7 @@ class House:
         """Residents' text as safe HTML, made once for each ``version`` (a record id) and kept."""
         html = self._texts.get(version) if version else None
         if html is None:
-            html = self._rich.html(text)
+            html = self._rich().html(text)
             if version:
                 self._texts[version] = html
                 if len(self._texts) > _TEXTS_KEPT:

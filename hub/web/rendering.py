@@ -14,6 +14,7 @@ from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from importlib import resources
+from pathlib import Path
 from types import MappingProxyType
 from urllib.parse import quote
 
@@ -23,6 +24,7 @@ from markupsafe import Markup
 
 from hub.domain.notices import Kind, Scope
 from hub.web import views
+from hub.web.compiled import CompiledTemplates
 from hub.web.richtext import NEEDS_INTERNET
 from hub.web.views import View, Words
 from hub.words import N_
@@ -155,11 +157,19 @@ class Renderer:
         self._environment = _environment(sources)
         self._environment.globals.update({name: file.path for name, file in files.items()})
         self._environment.globals.update(favicon=_favicon(self.house), theme=self.house)
+        compiled = CompiledTemplates(
+            Path(__file__).parent / "__pycache__" / "templates", _read(folder / "rendering.py")
+        )
+        if compiled.keeps:
+            self._environment.bytecode_cache = compiled
+            for name in sources:
+                self._environment.get_template(name)
+            self._environment.bytecode_cache = None
 
     def page(self, view: View, words: Words) -> str:
         """``view`` as a complete document in the language of ``words``.
 
-        The template is compiled the first time it is used (some ms), which reads no file.
+        A template that could not be kept compiled is compiled when it is first used, which reads no file.
         """
         template = self._environment.get_template(view.template)
         text = template.render(view=view, page=view.page, words=words)

@@ -72,7 +72,7 @@ def marked(text: str, spans: Iterable[tuple[int, int]]) -> str:
 class RichText:
     """Turns source text into HTML of eight tags.
 
-    Building one imports the parser (about 35 ms of CPU, files read): do it off the event loop.
+    Building one imports the parser (about 20 ms of CPU, files read): build one, and only when it is needed.
     ``own_hosts`` are the names and addresses of this hub, links to which are not marked as leading
     away.
     """

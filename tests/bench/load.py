@@ -168,7 +168,7 @@ def _run(job: Job) -> Driven:
         (began + number * job.pause_s / clients, _Client(job, watch)) for number in range(clients)
     )
     asking = 0
-    while waiting or asking:
+    while True:
         now = time.perf_counter()
         while waiting and waiting[0][0] <= now:
             _, client = waiting.popleft()
@@ -178,6 +178,8 @@ def _run(job: Job) -> Driven:
             else:
                 client.ask(request)
                 asking += 1
+        if not waiting and not asking:
+            break
         events = watch.select(max(0.0, waiting[0][0] - now) if waiting else 30)
         if not events and not waiting:
             failed += asking

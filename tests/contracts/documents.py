@@ -47,9 +47,10 @@ def commands_page() -> str:
     lines = [
         "# Commands",
         "",
-        "For those who look after a hub. All but `hub run` find theirs by `--data DIR` or `HUB_DATA` and talk",
-        "to it over a local socket, whose permissions are the login. `--json` prints JSON. Exit codes: 0 done,",
-        "1 the hub said no, 2 wrong words, 3 no hub answers, 4 a check found something.",
+        "For those who look after a hub. All but `hub run` find theirs by `--data DIR` or `HUB_DATA`",
+        "and talk to it over a local socket, whose permissions are the login. `--json` prints JSON.",
+        "Exit codes: 0 done, 1 the hub said no, 2 wrong words, 3 no hub answers, 4 a check found",
+        "something.",
         "",
         "This page is made from the program: `make docs`.",
         "",

@@ -2,16 +2,18 @@
 
 from __future__ import annotations
 
+import signal
 import sys
 from pathlib import Path
 
 import pytest
 
 from tests.integration.hub.altered_hub import FAULTS
-from tests.integration.hub.hub_process import found_hub
+from tests.integration.hub.hub_process import found_hub, hub_command
 from tests.integration.hub.recorded_hub import ANSWERS, Sent, faults_in, use
 from tests.powercut import recorder
 from tests.powercut.proof import Report, prove
+from tests.powercut.recorder import Recorder
 
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(180)]
 
@@ -45,6 +47,26 @@ def test_three_hundred_cuts_of_a_hub_at_work_lose_nothing(
     assert not report.failures, str(report)
     assert report.acknowledgements >= 40
     assert report.distinct > 200
+
+
+def test_a_cut_at_any_moment_of_the_very_first_start_leaves_what_can_be_started(
+    data_folder: Path, tmp_path: Path
+) -> None:
+    def start(made: Recorder) -> None:
+        with made.program(hub_command(made.folder), at_the_end=signal.SIGKILL) as traced:
+            next(line for line in traced.stdout if b"http://127.0.0.1:" in line)
+
+    found_hub(data_folder)
+    report = prove(
+        start,
+        lambda cut: list(faults_in(cut, Sent())),
+        folder=data_folder,
+        notes=tmp_path / "notes",
+        states=400,
+        seed=5,
+        modes=("strict",),
+    )
+    assert not report.failures, str(report)
 
 
 @pytest.mark.parametrize("fault", FAULTS)

@@ -17,8 +17,10 @@ WINDOW = 6
 """Bytes of the shortest piece of a word that is looked for: search tables hold words without their
 beginnings."""
 _LATIN = "qxzjvkw"
+_NOT_IN_IDS = "ilou"
+"""Every third letter of a Latin word: Crockford's base32 has none of them, so no public id has a piece."""
 _ARABIC = "ظغثذضخطص"
-_LETTERS = re.compile(rb"[%s]{6,}|[\x80-\xff]{6,}" % _LATIN.encode())
+_LETTERS = re.compile(rb"[%s]{6,}|[\x80-\xff]{6,}" % (_LATIN + _NOT_IN_IDS).encode())
 _EMPTY = re.compile(rb"\0{16,}")
 
 
@@ -31,8 +33,9 @@ class Secrets:
 
     def word(self, chance: random.Random) -> str:
         """A new word nobody uses, in Latin or Arabic letters, sometimes longer than the index keeps."""
-        letters = chance.choice([_LATIN, _ARABIC])
-        made = "".join(chance.choice(letters) for _ in range(chance.choice([9, 14, 60])))
+        letters = chance.choice([(_LATIN, _LATIN, _NOT_IN_IDS), (_ARABIC,)])
+        length = chance.choice([9, 14, 60])
+        made = "".join(chance.choice(letters[at % len(letters)]) for at in range(length))
         self.words.append(made)
         return made
 
@@ -84,6 +87,11 @@ def found_in(folder: Path, secrets: Iterable[Secrets], living: Iterable[Secrets]
     for path in sorted(path for path in folder.rglob("*") if path.is_file()):
         content = _EMPTY.sub(b"\0", path.read_bytes())
         letters = b"\n".join(_LETTERS.findall(content))  # some thousandth of it: most pieces are of words
-        yield from (f"{path.name}: {piece!r}" for piece in pieces if piece in letters)
+        yield from (_around(path, content, piece) for piece in pieces if piece in letters)
         for secret in secrets:
-            yield from (f"{path.name}: {piece!r}" for piece in secret.bytes_ if piece in content)
+            yield from (_around(path, content, piece) for piece in secret.bytes_ if piece in content)
+
+
+def _around(path: Path, content: bytes, piece: bytes) -> str:
+    at = content.find(piece)
+    return f"{path.name}: {piece!r} in {content[max(at - 24, 0) : at + len(piece) + 24]!r}"
