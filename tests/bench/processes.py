@@ -55,7 +55,7 @@ class Process:
             stdout=self._output,
             stderr=subprocess.STDOUT,
             env={**environ, "PYTHONUNBUFFERED": "1"},
-            preexec_fn=(lambda: (cgroup / "cgroup.procs").write_text(str(os.getpid()))) if cgroup else None,  # noqa: PLW1509
+            preexec_fn=(lambda: (cgroup / "cgroup.procs").write_text(str(os.getpid()))) if cgroup else None,
         )
         self.pid = self._child.pid
         self.port = 0

@@ -101,13 +101,12 @@ def _memory(data: Path) -> list[Figure]:
 
 def _crowded(ground: Ground, data: Path) -> list[Figure]:
     """Two hundred clients that read a page each second or so, in 512 MB."""
-    with _limited() as group:
-        with Hub(copied(data, "crowded"), RAISED, cgroup=group) as hub:
-            paths = ["/", "/notices", "/search?q=bike", "/?kind=give", "/about", "/notices/new"]
-            requests = [get(path, hub.port) for path in paths]
-            done = Clients(Job(hub.port, requests, CLIENTS, SECONDS, pause_s=0.5)).result()
-            peak = hub.peak_mb()
-            in_group = _peak_mb(group)
+    with _limited() as group, Hub(copied(data, "crowded"), RAISED, cgroup=group) as hub:
+        paths = ["/", "/notices", "/search?q=bike", "/?kind=give", "/about", "/notices/new"]
+        requests = [get(path, hub.port) for path in paths]
+        done = Clients(Job(hub.port, requests, CLIENTS, SECONDS, pause_s=0.5)).result()
+        peak = hub.peak_mb()
+        in_group = _peak_mb(group)
     where = (
         f"in a group limited to 512 MB: {in_group:.0f} MB with its page cache"
         if group
