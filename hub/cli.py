@@ -76,6 +76,8 @@ def _run(arguments: argparse.Namespace) -> int:
 
     logs.set_up("info")
     os.umask(0o027)  # what people wrote is for the hub's own user and group
+    # A wipe writes the database anew: beside it, not into a /tmp that may be a piece of memory.
+    os.environ.setdefault("SQLITE_TMPDIR", str(arguments.data.absolute() / "tmp"))
     given = {"web.port": arguments.port, "hub.name": arguments.name, "web.listen": arguments.listen}
     flags = {key: str(value) for key, value in given.items() if value is not None}
     try:

@@ -128,9 +128,13 @@ def _hits(text: str, terms: Iterable[str]) -> Iterator[tuple[int, int]]:
     if not wanted:
         return
     beginnings = re.compile(f"(?<![^ ])(?:{'|'.join(map(re.escape, wanted))})")
+    flat = fold(text)
+    if len(flat) == len(text) and text.isascii():  # then each character folds to one
+        yield from (found.span() for found in beginnings.finditer(flat))
+        return
     until: list[int] = []
     done = 0
-    for found in beginnings.finditer(fold(text)):
+    for found in beginnings.finditer(flat):
         if not until:  # how many folded characters there are up to and with each original one
             until = list(accumulate(map(len, map(_TABLE.__getitem__, map(ord, text)))))
         start, end = bisect_right(until, found.start()), bisect_right(until, found.end() - 1) + 1

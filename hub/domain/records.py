@@ -28,6 +28,7 @@ MAX_HEADER = 1024
 MAX_BODY = 16 * 1024
 SALT_BYTES = 16
 _CONTEXT = b"commhub-rec-1\0"
+_KNOWN_KEYS = frozenset(range(1, 15))
 _LOWEST_IGNORED_KEY = 64
 """Unknown header keys from here on may be ignored; lower ones mean a newer record (sync.md 2.10)."""
 
@@ -124,9 +125,10 @@ def decode_header(data: bytes, *, stored: bool = False) -> Header:
     fields = cbor.read(data) if stored else cbor.decode(data)
     if not isinstance(fields, dict):
         raise BadRecord("header is not a map")
-    known = {key: value for key, value in fields.items() if key < _LOWEST_IGNORED_KEY}
+    unknown = {key: value for key, value in fields.items() if key >= _LOWEST_IGNORED_KEY}
+    known = {key: fields[key] for key in fields.keys() - unknown} if unknown else fields
     version = known.get(1)
-    if isinstance(version, bool) or version != VERSION or not set(known) <= set(range(1, 15)):
+    if isinstance(version, bool) or version != VERSION or not known.keys() <= _KNOWN_KEYS:
         raise BadRecord("newer version")
     try:
         header = Header(
@@ -142,7 +144,7 @@ def decode_header(data: bytes, *, stored: bool = False) -> Header:
             body_hash=_octets(known[12], 32) if 12 in known else None,
             body_len=_whole(known[13]) if 13 in known else 0,
             ref=ObjectId(_octets(known[14], 16)) if 14 in known else None,
-            unknown={key: value for key, value in fields.items() if key not in known},
+            unknown=unknown,
         )
     except (KeyError, ValueError) as error:
         raise BadRecord("header fields") from error

@@ -38,7 +38,7 @@ class Identity:
     def veil(self, purpose: str, value: bytes) -> bytes:
         """A keyed hash of ``value`` (16 bytes): the same each time, meaningless without the key file.
 
-        The purposes (device, phrase, form) never give equal hashes for equal values.
+        The purposes (device, phrase, object, form) never give equal hashes for equal values.
         """
         return hmac.digest(self._secret, purpose.encode() + b"\0" + value, "sha256")[:16]
 

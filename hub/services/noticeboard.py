@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from datetime import datetime, tzinfo
+from itertools import count
 
 from hub.domain import cbor
 from hub.domain.errors import HubError, NotFound, Refused
@@ -192,23 +193,21 @@ class Noticeboard:
         now = self._now()
 
         def read(connection: Connection) -> Results:
+            seen: dict[ObjectId, Notice] = {}
+
             def visible(notice: ObjectId, obj: ObjectId) -> bool:
-                if moderation.hidden(connection, obj) is not None:
+                shown = seen.get(notice) or notices.by_object(connection, now, notice)
+                if shown is None:
                     return False
-                shown = notices.by_object(connection, now, notice)
-                return (
-                    shown is not None
-                    and shown.state is State.LIVE
-                    and shown.expires_ms > now
-                    and not shown.hidden
-                )
+                seen[notice] = shown
+                if shown.state is not State.LIVE or shown.expires_ms <= now or shown.hidden:
+                    return False
+                return obj == notice or moderation.hidden(connection, obj) is None
 
             found = search.find(connection, query, limit=limit, before=before, visible=visible)
             hits = []
             for hit in found.hits:
-                notice = notices.by_object(connection, now, hit.notice)
-                if notice is None:
-                    continue
+                notice = seen[hit.notice]
                 answers = [
                     notices.reply_by_object(connection, obj) for obj in hit.documents if obj != hit.notice
                 ]
@@ -291,20 +290,19 @@ class Noticeboard:
             if again is None:
                 raise
             return again
-        obj = ObjectId(self._chance(16))
         phrase = make_phrase(self._chance(5))
 
         def write(connection: Connection) -> PutUp:
-            again = self._made_before(connection, form_key, asker)
-            if again is not None:
-                return again
+            obj, made = self._object_of(connection, form_key)
+            if made:
+                return self._as_made(connection, obj, asker)
             self._require_room()
             device = self._meet(connection, cookie, now)
             held = must_be_held(policy, _writer(device), now)
             if draft.kind is Kind.URGENT:
                 self._require_few_urgent(connection, policy, now)
             self._require_pictures(draft)
-            self._own(connection, obj, device.hash, phrase, form_key)
+            self._own(connection, obj, device.hash, phrase)
             if held:
                 body = encode_notice(NoticeBody(draft, now), self._chance(16))
                 moderation.hold(
@@ -330,13 +328,12 @@ class Noticeboard:
             if again is None:
                 raise
             return again
-        obj = ObjectId(self._chance(16))
         phrase = make_phrase(self._chance(5))
 
         def write(connection: Connection) -> PutUp:
-            again = self._made_before(connection, form_key, asker)
-            if again is not None:
-                return again
+            obj, made = self._object_of(connection, form_key)
+            if made:
+                return self._as_made(connection, obj, asker)
             self._require_room()
             current = notices.by_object(connection, now, notice.obj)
             if current is None or current.hidden:
@@ -345,7 +342,7 @@ class Noticeboard:
                 raise Gone
             device = self._meet(connection, cookie, now)
             held = must_be_held(policy, _writer(device), now)
-            self._own(connection, obj, device.hash, phrase, form_key)
+            self._own(connection, obj, device.hash, phrase)
             if held:
                 body = encode_reply(ReplyBody(draft, now), self._chance(16))
                 moderation.hold(
@@ -653,9 +650,8 @@ class Noticeboard:
         mark = "-".join(make_phrase(self._chance(5)).split()[:2])
         return authors.meet(connection, device, mark, now // DAY_MS)
 
-    def _own(self, connection: Connection, obj: ObjectId, device: bytes, phrase: str, form_key: str) -> None:
-        key = self._identity.veil("form", form_key.encode()) if form_key else None
-        authors.own(connection, obj, device, self._phrase_hash(phrase), key)
+    def _own(self, connection: Connection, obj: ObjectId, device: bytes, phrase: str) -> None:
+        authors.own(connection, obj, device, self._phrase_hash(phrase))
 
     def _is_trusted(self, connection: Connection, device: bytes | None) -> bool:
         known = authors.device(connection, device) if device else None
@@ -684,16 +680,32 @@ class Noticeboard:
 
         A form that did its work is not refused for being sent again: its limit may be full of itself.
         """
-        return await self._database.read_with(
-            lambda connection: self._made_before(connection, form_key, asker)
-        )
 
-    def _made_before(self, connection: Connection, form_key: str, asker: Asker) -> PutUp | None:
-        """What the form of this one-time key made, if it was sent before."""
-        key, now = self._identity.veil("form", form_key.encode()), self._now()
-        obj = authors.object_of_form(connection, key) if form_key else None
-        if obj is None:
-            return None
+        def read(connection: Connection) -> PutUp | None:
+            obj, made = self._object_of(connection, form_key)
+            return self._as_made(connection, obj, asker) if made else None
+
+        return await self._database.read_with(read)
+
+    def _object_of(self, connection: Connection, form_key: str) -> tuple[ObjectId, bool]:
+        """The id of what the form of this one-time key makes, and whether it has made it already.
+
+        The id follows from the key, so that a form sent twice meets itself without an index of keys. What
+        was erased keeps its id: the same form sent again after that makes something new.
+        """
+        if not form_key:
+            return ObjectId(self._chance(16)), False
+        for erased in count():
+            obj = ObjectId(self._identity.veil("object", f"{erased} {form_key}".encode()))
+            if authors.owner(connection, obj) is not None:
+                return obj, True
+            if not journal.has(connection, obj):
+                return obj, False
+        raise AssertionError("count() does not end")
+
+    def _as_made(self, connection: Connection, obj: ObjectId, asker: Asker) -> PutUp:
+        """What a form made when it was sent before."""
+        now = self._now()
         notice = notices.by_object(connection, now, obj)
         answer = notices.reply_by_object(connection, obj) if notice is None else None
         if answer is not None:

@@ -100,16 +100,11 @@ def set_device(
 
 
 def own(
-    connection: sqlite3.Connection,
-    obj: ObjectId,
-    device_hash: bytes | None,
-    phrase: bytes | None,
-    form_key: bytes | None,
+    connection: sqlite3.Connection, obj: ObjectId, device_hash: bytes | None, phrase: bytes | None
 ) -> None:
-    """Note whose ``obj`` is, and the one-time key of the form it came with."""
+    """Note whose ``obj`` is."""
     connection.execute(
-        "INSERT INTO ownership (obj, device, phrase, form_key) VALUES (?, ?, ?, ?)",
-        (obj, device_hash, phrase, form_key),
+        "INSERT INTO ownership (obj, device, phrase) VALUES (?, ?, ?)", (obj, device_hash, phrase)
     )
 
 
@@ -122,12 +117,6 @@ def owner(connection: sqlite3.Connection, obj: ObjectId) -> Owner | None:
 def disown(connection: sqlite3.Connection, obj: ObjectId) -> None:
     """Forget whose ``obj`` was: part of its erasure."""
     connection.execute("DELETE FROM ownership WHERE obj = ?", (obj,))
-
-
-def object_of_form(connection: sqlite3.Connection, form_key: bytes) -> ObjectId | None:
-    """What was made by the form with this one-time key, if it was sent before."""
-    row = connection.execute("SELECT obj FROM ownership WHERE form_key = ?", (form_key,)).fetchone()
-    return ObjectId(row[0]) if row else None
 
 
 def objects_of_device(connection: sqlite3.Connection, device_hash: bytes) -> list[ObjectId]:

@@ -29,13 +29,15 @@ Connection = sqlite3.Connection
 
 T = TypeVar("T")
 
-PAGE_SIZE = 4096
+PAGE_SIZE = 2048
+"""Of databases made from here on. A post changes a dozen pages of which it fills a corner each, so small
+pages spare the card; with still smaller ones searching costs more (docs/adr/0010-posts-and-pages.md)."""
 WAL_BYTES = 6 * 1024 * 1024
 """The WAL is grown to this size once, so that commits overwrite blocks and an fsync has no file size
 to journal: 45 kB instead of 11 kB reach the card for each notice otherwise (performance.md 3)."""
-CHECKPOINT_BYTES = 4 * 1024 * 1024
-"""Written to the WAL between checkpoints. The more there are, the more posts share the pages of an index
-in one; the WAL must not outgrow its size while a reader holds a checkpoint up."""
+CHECKPOINT_BYTES = 5 * 1024 * 1024
+"""Written to the WAL between checkpoints: the more, the more posts share each page of an index in one.
+A commit that begins below it still has to fit into the WAL."""
 _SHARE = 256
 """Writes that may share one commit: bounds what one failing commit takes with it."""
 
@@ -74,7 +76,8 @@ def connect(path: Path, *, read_only: bool = False) -> sqlite3.Connection:
         connection.execute("PRAGMA journal_mode = WAL")
         connection.execute("PRAGMA synchronous = FULL")
         connection.execute("PRAGMA journal_size_limit = 16777216")
-        connection.execute(f"PRAGMA wal_autocheckpoint = {CHECKPOINT_BYTES // PAGE_SIZE}")
+        (page_size,) = connection.execute("PRAGMA page_size").fetchone()
+        connection.execute(f"PRAGMA wal_autocheckpoint = {CHECKPOINT_BYTES // page_size}")
     for pragma in _PRAGMAS:
         connection.execute(pragma)
     if read_only:
@@ -307,10 +310,9 @@ def leave_no_trace(connection: sqlite3.Connection) -> None:
     connection.execute("PRAGMA temp_store = FILE")  # a copy of the whole database would not fit in memory
     try:
         connection.execute("VACUUM")
-    finally:
+    finally:  # what a full disk left undone is tried again; the WAL can go now
         connection.execute("PRAGMA temp_store = MEMORY")
-    path = Path(connection.execute("PRAGMA database_list").fetchone()[2])
-    _grow_wal(connection, path)
+        _grow_wal(connection, Path(connection.execute("PRAGMA database_list").fetchone()[2]))
 
 
 def _grow_wal(connection: sqlite3.Connection, path: Path) -> None:

@@ -95,20 +95,25 @@ def append(connection: sqlite3.Connection, record: Record, now_ms: int) -> Logge
     record_id = record.id
     added = connection.execute(
         "INSERT INTO record (id, obj, seen_ms, header, signature, body) VALUES (?, ?, ?, ?, ?, ?)"
-        " ON CONFLICT (id) DO NOTHING RETURNING n",
+        " ON CONFLICT (obj, id) DO NOTHING RETURNING n",
         (record_id, record.header.obj, now_ms, record.header_bytes, record.signature, record.body),
     ).fetchone()
     if added is not None:
         return Logged(added[0], record, now_ms)
-    known = find(connection, record_id)
+    known = find(connection, record.header.obj, record_id)
     assert known is not None  # noqa: S101 - it is what the INSERT ran into
     return known
 
 
-def find(connection: sqlite3.Connection, record_id: RecordId) -> Logged | None:
-    """The record of that id, or None."""
-    row = connection.execute(f"{_COLUMNS} WHERE id = ?", (record_id,)).fetchone()
+def find(connection: sqlite3.Connection, obj: ObjectId, record_id: RecordId) -> Logged | None:
+    """The record of that id, or None; a record's header names the object it belongs to."""
+    row = connection.execute(f"{_COLUMNS} WHERE (obj, id) = (?, ?)", (obj, record_id)).fetchone()
     return _logged(row) if row else None
+
+
+def has(connection: sqlite3.Connection, obj: ObjectId) -> bool:
+    """Whether the log has any record of ``obj``."""
+    return connection.execute("SELECT 1 FROM record WHERE obj = ? LIMIT 1", (obj,)).fetchone() is not None
 
 
 def versions(connection: sqlite3.Connection, obj: ObjectId) -> list[Logged]:

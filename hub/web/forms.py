@@ -323,11 +323,7 @@ class _Reading:
             self.refuse(FormTooLarge)
         return self._fields <= self._limits.parts
 
-    def _keep_text(self, name: bytes, value: bytes) -> None:
-        field = name.decode("utf-8", "replace")
-        if not _usable(field):
-            self.refuse(FormUnreadable)
-            return
+    def _keep_text(self, field: str, value: bytes) -> None:
         room = min(self._limits.text, self._limits.texts - self._text_bytes)
         if len(value) > room:
             self.refuse(FormTooLarge)
@@ -354,7 +350,11 @@ class _PairsReading(_Reading):
             if not self._room_for_field():
                 break
             name, _, value = pair[0].replace(b"+", b" ").partition(b"=")
-            self._keep_text(unquote_to_bytes(name), unquote_to_bytes(value))
+            field = unquote_to_bytes(name).decode("utf-8", "replace")
+            if _usable(field):
+                self._keep_text(field, unquote_to_bytes(value))
+            else:
+                self.refuse(FormUnreadable)
 
 
 class _PartsReading(_Reading):
@@ -370,6 +370,7 @@ class _PartsReading(_Reading):
         else:
             self.refuse(FormUnreadable)
         self._part: MultipartSegment | None = None
+        self._field = ""
         self._text = bytearray()
         self._file: _FileWriter | None = None
         self._files = 0
@@ -410,10 +411,11 @@ class _PartsReading(_Reading):
     def _part_begun(self, part: MultipartSegment) -> None:
         if not self._room_for_field():
             return
-        if not _usable(_utf8(part.name)):
+        field = _utf8(part.name)
+        if not _usable(field):
             self.refuse(FormUnreadable)
             return
-        self._part = part
+        self._part, self._field = part, field
         self._text = bytearray()
 
     async def _take(self, data: bytes) -> None:
@@ -437,7 +439,7 @@ class _PartsReading(_Reading):
         if part is None:
             return
         if part.filename is None:
-            self._keep_text((part.name or "").encode("latin-1"), bytes(self._text))
+            self._keep_text(self._field, bytes(self._text))
         elif (part.filename or part.bytes_received) and await self._may_stage() and self._file is not None:
             try:
                 await self._file.complete()
@@ -447,7 +449,7 @@ class _PartsReading(_Reading):
             path, size = self._file.path, self._file.size
             self._file = None
             name = clean_name(_utf8(part.filename))
-            self.form.files.append(StagedFile(_utf8(part.name), name, path, size))
+            self.form.files.append(StagedFile(self._field, name, path, size))
 
     async def _may_stage(self) -> bool:
         """Whether the file that is coming is to be kept; opens its place, or removes it."""

@@ -100,11 +100,14 @@ SUBJECT_WORDS: Mapping[str, str] = MappingProxyType(
 """Words for the subjects of ledger entries; a subject that is not here is shown as it stands."""
 
 SLUG_LENGTH = 36
+_ASCII_WORD = re.compile("[a-z0-9]+")
 
 
 def slug(title: str) -> str:
     """``title`` as the readable end of an address: lower-case letters and digits of any script, joined by
     hyphens, at most 36 characters; may be empty."""
+    if title.isascii():  # the same, at a tenth of the cost: a page has twenty of them
+        return "-".join(_ASCII_WORD.findall(title.lower().replace("'", "")))[:SLUG_LENGTH].strip("-")
     bare = re.sub("[\u0300-\u036f'’]", "", unicodedata.normalize("NFKD", title.casefold()))
     signs = (
         sign if sign.isalnum() or unicodedata.category(sign)[0] == "M" else " "

@@ -306,7 +306,7 @@ def guess_language(text: str) -> str | None:
         words = [word for word in words if not _ARABIC.match(word)]
         if arabic > sum(map(len, words)):
             return "ur" if len(_URDU.findall(sample)) * 20 >= arabic else "ar"
-    score = {lang: sum(word in hints for word in words) for lang, hints in _HINTS.items()}
+    score = {lang: sum(map(hints.__contains__, words)) for lang, hints in _HINTS.items()}
     for lang, letters in _LETTERS.items():
         if letters.search(lowered):
             score[lang] += sum(

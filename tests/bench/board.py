@@ -21,7 +21,6 @@ def run(ground: Ground) -> list[Figure]:
     """Board and notice page on one and fifty connections; hides under load; the size of a 304."""
     figures = []
     with Hub(copied(ground.street(10_000), "board")) as hub:
-        page = _first(hub, "/")
         path = re.search(rb'href="(/notices/[0-9a-z]{10}[^"]*)"', _plain(hub, "/"))
         assert path
         notice = path[1].decode()
@@ -36,7 +35,7 @@ def run(ground: Ground) -> list[Figure]:
                 figures += _against_bare(ground.work, hub, what, url, connections, goal, more)
         figures.append(_every_page(hub))
         figures.append(_hides(hub))
-        etag = re.search(rb'ETag: ("[^"]+")', page)
+        etag = re.search(rb'ETag: ("[^"]+")', _first(hub, "/"))
         assert etag
         again = _first(hub, "/", If_None_Match=etag[1].decode())
         assert again.startswith(b"HTTP/1.1 304"), again

@@ -25,6 +25,32 @@ class Card:
         number = folder.stat().st_dev
         self._counts = Path(f"/sys/dev/block/{os.major(number)}:{os.minor(number)}/stat")
 
+    @contextmanager
+    def as_slow_as(self, writes_a_second: int) -> Iterator[Path | None]:
+        """Hold this process, and whatever joins the group given, to so many writes a second; None without
+        root or control groups."""
+        number = self.folder.stat().st_dev
+        device = f"{os.major(number)}:{os.minor(number)}"
+        old = Path("/sys/fs/cgroup/blkio")
+        base, limit, word = (
+            (old, "blkio.throttle.write_iops_device", f"{device} {writes_a_second}")
+            if old.is_dir()
+            else (Path("/sys/fs/cgroup"), "io.max", f"{device} wiops={writes_a_second}")
+        )
+        group = base / f"hub-bench-{os.getpid()}"
+        try:
+            group.mkdir()
+            (group / limit).write_text(word)
+            (group / "cgroup.procs").write_text(str(os.getpid()))
+        except OSError:
+            yield None
+            return
+        try:
+            yield group
+        finally:
+            (base / "cgroup.procs").write_text(str(os.getpid()))
+            group.rmdir()
+
     def written(self) -> int:
         """Bytes written to the device so far, once all that waits to be written is."""
         os.sync()

@@ -295,7 +295,7 @@ class Reading:
         notice = match.notice
         text = notice.text if match.itself or not match.replies else match.replies[0]
         around = excerpt_around(text, terms, EXCERPT)
-        [card] = self._cards([notice])
+        card = views.Card(notice=notice, excerpt="", origin=self._house.origin(notice.hub))
         return views.SearchHit(
             card=card, title_html=_marked(notice.title, terms), excerpt_html=_marked(around, terms)
         )

@@ -130,7 +130,7 @@ async def test_who_is_told_of_a_commit_is_told_before_its_writer_is_answered(tmp
         Database.open, tmp_path / "hub.db", 1, "test", lambda: order.append("told")
     )
     await database.start()
-    await database.write(lambda c: c.execute("UPDATE wal_growth SET n = 5").rowcount)
+    await database.write(lambda c: c.execute("INSERT INTO setting VALUES ('a', 'b', 5)").rowcount)
     order.append("answered")
     await database.close()
     assert order == ["told", "answered"]

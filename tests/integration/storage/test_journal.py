@@ -114,5 +114,8 @@ def test_objects_are_listed_in_the_order_of_their_first_records(connection: sqli
 
 def test_a_record_is_found_by_its_id(connection: sqlite3.Connection) -> None:
     written = write(connection)
-    assert journal.find(connection, written.record.id) == written
-    assert journal.find(connection, type(written.record.id)(bytes(32))) is None
+    obj = written.record.header.obj
+    assert journal.find(connection, obj, written.record.id) == written
+    assert journal.find(connection, obj, type(written.record.id)(bytes(32))) is None
+    assert journal.has(connection, obj)
+    assert not journal.has(connection, type(obj)(b"\xff" * 16))
