@@ -10,6 +10,7 @@ import random
 import secrets
 import socket
 from collections.abc import Callable, Mapping
+from contextlib import suppress
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from functools import cache
@@ -25,7 +26,7 @@ from hub.api.socket import AdminSocket
 from hub.discovery.announce import Announcement, Announcer
 from hub.discovery.interfaces import interface_addresses
 from hub.domain.clock import BUILT_MS, Stamp, TimeQuality, quality_of
-from hub.domain.errors import HubError
+from hub.domain.errors import HubError, NoRoom
 from hub.domain.ids import Epoch, HubId
 from hub.domain.naming import host_labels, host_name, printed_addresses, sure_label
 from hub.runtime import systemd
@@ -33,13 +34,19 @@ from hub.runtime.content import Ask
 from hub.runtime.routing import Route
 from hub.runtime.supervise import Fatal, Supervisor
 from hub.runtime.system_clock import SystemClock
+from hub.services.authorship import Authorship
 from hub.services.caretaking import Caretaking
+from hub.services.checks.blobs import BlobsCheck
 from hub.services.checks.desk import DeskCheck
 from hub.services.checks.names import NamesCheck
 from hub.services.checks.room import RoomCheck
 from hub.services.checks.time import TimeCheck
+from hub.services.checks.traces import TracesCheck
 from hub.services.checks.writing import WritingCheck
 from hub.services.erasure import Eraser
+from hub.services.filekeeping import FileKeeping
+from hub.services.fileshare import BOX_DESCRIPTION, BOX_TITLE, FileShare
+from hub.services.finding import Finding
 from hub.services.health import Health, Standing
 from hub.services.housekeeping import Housekeeping
 from hub.services.identity import Identity, KeyUnreadable, load_or_create
@@ -47,20 +54,26 @@ from hub.services.limits import Gate
 from hub.services.noticeboard import Noticeboard
 from hub.services.pictures import PictureLimits, PictureMaker
 from hub.services.preferences import Preferences
+from hub.services.reporting import Reporting
+from hub.services.scrubbing import Scrubbing
 from hub.services.upkeep import Upkeep
+from hub.services.uploads import Uploads
 from hub.settings import Settings
 from hub.storage import decisions, journal
+from hub.storage.ballast import START_BYTES, Ballast
 from hub.storage.blobs import NOTICES, BlobStore, Reserve
-from hub.storage.database import Connection, Database
+from hub.storage.database import Connection, Database, is_full
 from hub.storage.journal import Pen
 from hub.web.connections import ConnectionLimits, GuardedServer, fast_parser_present
 from hub.web.forms import FormLimits, Staging
 from hub.web.house import Facts, House
 from hub.web.pages.about import About, Introduction
+from hub.web.pages.files import Files
 from hub.web.pages.posting import Posting
 from hub.web.pages.reading import Reading
 from hub.web.pages.slips import Slips
 from hub.web.pages.telling import Telling
+from hub.web.pages.uploads import Uploading
 from hub.web.rendering import Renderer
 from hub.web.richtext import RichText
 from hub.web.server import PageHandler, Site, Visit
@@ -84,6 +97,17 @@ class AlreadyRunning(HubError):
     code = "already-running"
     status = 503
     template = N_("A hub is already running with the data folder {path}. Nothing was changed.")
+
+
+class NoRoomToStart(HubError):
+    """The disk of the data folder is full to the last byte."""
+
+    code = "no-room-to-start"
+    status = 507
+    template = N_(
+        "There is no room left on the disk of the data folder {path}, and the hub needs {megabytes} MB to "
+        "start. Nothing was changed. Remove something else from that disk, then start again."
+    )
 
 
 class FolderUnusable(HubError):
@@ -134,6 +158,16 @@ class Places:
         return self.root / "run" / "admin.sock"
 
     @property
+    def ballast(self) -> Path:
+        """Room that is given up when the database has none left."""
+        return self.root / "ballast"
+
+    @property
+    def uploads(self) -> Path:
+        """Files on their way in."""
+        return self.root / "uploads"
+
+    @property
     def lock(self) -> Path:
         """Held by the hub that runs."""
         return self.root / "lock"
@@ -147,6 +181,7 @@ class Foundation:
     settings: Settings
     identity: Identity
     blobs: BlobStore
+    ballast: Ballast
     database: Database
     catalogues: Catalogues
     renderer: Renderer
@@ -183,16 +218,20 @@ def lay_foundation(
         if places.database.exists() and not places.key.exists():
             raise KeyUnreadable(path=places.key)  # a new key would make another hub of it
         identity = load_or_create(places.key, chance)
-        blobs = BlobStore(data)
+        blobs, ballast = BlobStore(data), Ballast(places.ballast)
+        lent = blobs.free_bytes() < START_BYTES and ballast.free()
         blobs.open()
-        database = Database.open(places.database, clock.now_ms(), __version__, committed)
+        database = Database.open(places.database, clock.now_ms(), __version__, committed, ballast)
         changed, last = database.prepare(lambda connection: _found(connection, identity.hub, chance))
+        if lent:
+            ballast.take_back()
         colour = changed.get("hub.house_colour", settings.hub.house_colour)
         return Foundation(
             places=places,
             settings=settings,
             identity=identity,
             blobs=blobs,
+            ballast=ballast,
             database=database,
             catalogues=Catalogues.load(time_zone=settings.hub.time_zone),
             renderer=Renderer(colour),
@@ -203,6 +242,11 @@ def lay_foundation(
     except OSError as error:
         os.close(lock)
         raise FolderUnusable(path=data, reason=error.strerror) from error
+    except NoRoom as error:
+        os.close(lock)
+        if not is_full(error):
+            raise
+        raise NoRoomToStart(path=data, megabytes=START_BYTES // 1024**2) from error
     except BaseException:
         os.close(lock)
         raise
@@ -245,18 +289,46 @@ class Hub:
 
         self.preferences = preferences = Preferences(settings, foundation.changed, self._forget)
         gate = Gate(clock.monotonic)
-        reserve = Reserve(
-            settings.storage.reserve_percent / 100, settings.storage.reserve_megabytes * 1_000_000
+        reserve = Reserve(  # whatever the settings say, files leave room for words
+            settings.storage.reserve_percent / 100,
+            max(settings.storage.reserve_megabytes * 1_000_000, NOTICES.least * 3 // 2),
         )
+        authorship = Authorship(identity, gate, self._pen, chance, preferences.policy)
         self.board = board = Noticeboard(
             database,
-            identity,
-            gate,
+            authorship,
+            identity.hub,
             self._pen,
             chance,
             preferences.policy,
             self._zone,
             blobs.exists,
+            lambda: blobs.require_room(NOTICES),
+        )
+        self.reporting = Reporting(database, authorship, identity, self._now_ms, chance)
+        self.finding = Finding(database, self._now_ms)
+        self.uploads = Uploads(
+            database,
+            foundation.places.uploads,
+            blobs,
+            reserve,
+            authorship,
+            preferences.file_policy,
+            self._now_ms,
+            chance,
+        )
+        self._pictures = PictureMaker(blobs, blobs.staging, PictureLimits(reserve=reserve))
+        self.share = FileShare(
+            database,
+            blobs,
+            self.uploads,
+            self._pictures,
+            authorship,
+            identity.hub,
+            self._pen,
+            chance,
+            preferences.policy,
+            preferences.file_policy,
             lambda: blobs.require_room(NOTICES),
         )
         rich = cache(RichText)  # made for the first notice that is opened: it costs as much as the board
@@ -274,19 +346,43 @@ class Hub:
         self.caretaking = Caretaking(
             database, eraser, self._pen, chance, lambda: preferences.current.board.rules
         )
-        self.housekeeping = Housekeeping(database, blobs, eraser, identity.hub, self._pen, preferences.policy)
+        self.housekeeping = Housekeeping(
+            database,
+            blobs,
+            foundation.ballast,
+            eraser,
+            self.uploads,
+            self.share,
+            identity.hub,
+            self._pen,
+            preferences.policy,
+        )
+        self.filekeeping = FileKeeping(
+            database,
+            blobs,
+            self.share,
+            self.uploads,
+            eraser,
+            identity.hub,
+            self._pen,
+            chance,
+            lambda: preferences.current.hub.language,
+        )
         self.upkeep = Upkeep(database, blobs)
+        self.scrubbing = Scrubbing(database, blobs, self._pen)
         self.health = Health(
             [
                 WritingCheck(database),
-                RoomCheck(blobs, reserve, NOTICES.least),
+                RoomCheck(blobs, foundation.ballast, reserve, NOTICES.least),
+                BlobsCheck(database, blobs),
+                TracesCheck(database, self._now_ms),
                 TimeCheck(self._quality),
                 NamesCheck(lambda: self._announcement.sentence, lambda: list(self._announcement.names)),
                 DeskCheck(database, self._now_ms),
             ],
             self._standing,
         )
-        site = self._build_site(house, board, chance, clock, reserve)
+        site = self._build_site(house, board, chance, clock)
         self._site = site
         committed += [site.something_was_written, self.housekeeping.something_was_written]
         database.when_failed(self._failed.set)
@@ -299,7 +395,15 @@ class Hub:
                 idle_s=settings.web.idle_seconds,
             ),
         )
-        admin = AdminApi(self.caretaking, self.health, preferences, self.upkeep, self._now_ms)
+        admin = AdminApi(
+            self.caretaking,
+            self.health,
+            preferences,
+            self.upkeep,
+            self.filekeeping,
+            self.scrubbing,
+            self._now_ms,
+        )
         self._socket = AdminSocket(foundation.places.socket, admin.endpoints())
         self._announcer: Announcer | None = None
 
@@ -326,6 +430,7 @@ class Hub:
         )
         hub = cls(foundation, clock, chance, committed)
         await hub.database.start()
+        await hub.uploads.recover()
         return hub
 
     @property
@@ -363,6 +468,7 @@ class Hub:
         bound = await asyncio.to_thread(_bind, self._settings.web.listen, self._settings.web.port)
         self._port = bound.getsockname()[1]
         await self._look_around()
+        await self._found_share()
         await self._server.listen(bound)
         await self._socket.start()
         self._announcer = Announcer(
@@ -381,6 +487,7 @@ class Hub:
         supervisor = Supervisor(random.random, self._clock.monotonic)
         supervisor.add("index", self.housekeeping.index_in_batches)
         supervisor.add("housekeeping", self.housekeeping.keep_house)
+        supervisor.add("scrub", self.scrubbing.run_monthly)
         supervisor.add("disk failure", self._end_after_failure)
         if self._announcer is not None:
             supervisor.add("announcing", self._announcer.run)
@@ -409,7 +516,11 @@ class Hub:
 
     async def close(self) -> None:
         """Close the database and let the data folder go; for hubs that were opened and never started."""
+        await self.uploads.close()
         await self.database.close()
+        if await asyncio.to_thread(self.blobs.free_bytes) < 2 * START_BYTES:
+            with suppress(NoRoom):  # a closed database needs less room, and the next start wants it back
+                await asyncio.to_thread(self._foundation.ballast.take_back)
         os.close(self._foundation.lock)
 
     # --- building ---------------------------------------------------------------------------------
@@ -420,15 +531,14 @@ class Hub:
         board: Noticeboard,
         chance: Callable[[int], bytes],
         clock: Clock,
-        reserve: Reserve,
     ) -> Site:
         settings, preferences, blobs = self._settings, self.preferences, self.blobs
         slips = Slips(clock.monotonic, chance)
-        reading = Reading(board, house, blobs, slips)
+        reading = Reading(board, self.share, self.finding, house, blobs, slips)
         largest = settings.limits.picture_megabytes * 1024 * 1024
         posting = Posting(
             board,
-            PictureMaker(blobs, blobs.staging, PictureLimits(reserve=reserve)),
+            self._pictures,
             house,
             reading,
             slips,
@@ -437,7 +547,9 @@ class Hub:
             preferences.policy,
             chance,
         )
-        telling = Telling(board, self.caretaking, house, posting)
+        telling = Telling(board, self.share, self.reporting, self.caretaking, house, posting)
+        sharing = Files(self.share, self.uploads, house, posting, blobs, slips, preferences.policy)
+        uploading = Uploading(self.uploads, preferences.file_policy)
         about = About(house, preferences.policy, self._introduction, self._is_well)
         public = PublicApi(
             board,
@@ -459,13 +571,28 @@ class Hub:
 
         endpoints = [Route(item.method, item.path, page(item.call)) for item in public.endpoints()]
         return Site(
-            [*endpoints, *posting.routes(), *telling.routes(), *about.routes(), *reading.routes()],
+            [
+                *endpoints,
+                *posting.routes(),
+                *telling.routes(),
+                *sharing.routes(),
+                *uploading.routes(),
+                *about.routes(),
+                *reading.routes(),
+            ],
             about,
             self._foundation.catalogues,
             lambda: self._hosts,
             self._now_ms,
             lambda: preferences.current.hub.language,
         )
+
+    async def _found_share(self) -> None:
+        """A new hub begins with one collection that is open to everybody."""
+        lang = self.preferences.current.hub.language
+        words = self._foundation.catalogues[lang]
+        with suppress(NoRoom):  # a full card is no reason not to start; the next start tries again
+            await self.share.found(words.gettext(BOX_TITLE), words.gettext(BOX_DESCRIPTION), lang)
 
     # --- facts ------------------------------------------------------------------------------------
 
@@ -582,9 +709,12 @@ class Hub:
     # --- jobs -------------------------------------------------------------------------------------
 
     async def _end_after_failure(self) -> None:
+        """A disk that can be read only is read from for as long as it is so: a start would fail."""
         await self._failed.wait()
         _log.critical("writing failed; reading goes on for a minute, then the hub starts again")
         await asyncio.sleep(AFTER_FAILURE_S)
+        while await asyncio.to_thread(self.blobs.is_read_only):  # noqa: ASYNC110 - no event tells of a mount
+            await asyncio.sleep(AFTER_FAILURE_S)
         raise Fatal(75, "the disk reported an error")
 
     async def _feed_watchdog(self) -> None:

@@ -23,7 +23,7 @@ import msgspec
 
 from hub import __version__
 from hub.api.client import Client, HubAway, ProblemAnswer
-from hub.api.schema import Decision, Done, FindingOut, Findings, ItemOut
+from hub.api.schema import CollectionIn, Decision, Done, FindingOut, Findings, ItemOut
 from hub.domain.errors import HubError
 from hub.runtime.system_clock import SystemClock
 
@@ -33,6 +33,9 @@ if TYPE_CHECKING:
 SOCKET = Path("run", "admin.sock")
 _HOUR_MS, _DAY_MS = 3_600_000, 86_400_000
 _FOR_DAYS = 7
+_SCOPES = ("hub", "neighbours", "network")
+_MAY_ADD = ("everyone", "checked", "caretakers")
+_LICENCES = ("ask", "share", "free", "varies")
 _WHERE = ("waiting", "board", "hidden", "gone", "all")
 
 EXIT_OK, EXIT_REFUSED, EXIT_AWAY, EXIT_FOUND = 0, 1, 3, 4
@@ -174,6 +177,34 @@ def _reports_list(arguments: argparse.Namespace) -> int:
     return EXIT_OK
 
 
+def _collections_list(arguments: argparse.Namespace) -> int:
+    found = _client(arguments).collections()
+    if arguments.json:
+        return _json(found)
+    for item in found:
+        ends = f"{item.lifetime_days} days" if item.lifetime_days else "no end"
+        about = (
+            f"{item.files} files, {_size(item.size)}, {item.may_add} may add, {ends}, seen by {item.scope}"
+        )
+        print(f"{item.id}  {item.state:<9} {_harmless(item.title)}  ({about})")
+    if not found:
+        print("No collections.")
+    return EXIT_OK
+
+
+def _files_list(arguments: argparse.Namespace) -> int:
+    files = _client(arguments).files(arguments.where, arguments.collection or "")
+    if arguments.json:
+        return _json(files)
+    for file in files:
+        until = f"until {_time(file.expires_ms)}"
+        where = f"{file.state}, {until}, in {_harmless(file.collection) or 'no collection'}"
+        print(f"{file.id}  {_size(file.size):>9}  {_harmless(file.name)}  ({where})")
+    if not files:
+        print("No files.")
+    return EXIT_OK
+
+
 def _devices_list(arguments: argparse.Namespace) -> int:
     devices = _client(arguments).devices()
     if arguments.json:
@@ -245,6 +276,76 @@ def _settings_set(arguments: argparse.Namespace) -> int:
     return _done(arguments, _client(arguments).change_setting(arguments.key, arguments.value))
 
 
+# --- files ----------------------------------------------------------------------------------------
+
+
+def _collection(arguments: argparse.Namespace) -> int:
+    wanted = CollectionIn(
+        title=arguments.title,
+        description=arguments.description,
+        owner=arguments.owner,
+        language=arguments.language,
+        may_add=arguments.may_add,
+        licence=arguments.licence,
+        lifetime_days=arguments.days,
+        scope=getattr(arguments, "scope", None),
+    )
+    client = _client(arguments)
+    if arguments.verb == "add":
+        made = client.add_collection(wanted)
+    else:
+        made = client.change_collection(arguments.collection, wanted)
+    if arguments.json:
+        return _json(made)
+    print(f"{made.id}  {_harmless(made.title)}")
+    return EXIT_OK
+
+
+def _files_add(arguments: argparse.Namespace) -> int:
+    status = EXIT_OK
+    for path in arguments.path:
+        try:
+            added = _client(arguments).add_file(
+                arguments.collection,
+                path,
+                by=arguments.by or "",
+                description=arguments.description or "",
+                original=arguments.original,
+            )
+        except OSError as error:
+            if isinstance(error, ConnectionError):
+                raise
+            print(f"hub: {path} cannot be read ({error.strerror}).", file=sys.stderr)
+            status = EXIT_REFUSED
+            continue
+        if arguments.json:
+            _json(added)
+        else:
+            print(f"{added.id}  {_harmless(added.name)}  {added.outcome}")
+    return status
+
+
+def _files_free(arguments: argparse.Namespace) -> int:
+    client = _client(arguments)
+    freed = client.free_files(carry_out=arguments.yes)
+    if arguments.json:
+        return _json(freed)
+    if freed.done:
+        print(
+            f"{_size(freed.size)} freed: {freed.files} files had ended, {freed.uploads} uploads had stopped."
+        )
+    else:
+        about = f"{freed.files} files that ended, {freed.uploads} uploads that stopped"
+        print(f"{_size(freed.size)} can be freed ({about}) with: hub files free --yes")
+    print(f"{_size(freed.free_bytes)} are free on the card now.")
+    largest = client.files("largest")[:5]
+    if largest:
+        print("The largest files are (erase one with: hub files erase ID --rule RULE):")
+    for file in largest:
+        print(f"  {file.id}  {_size(file.size):>9}  {_harmless(file.name)}")
+    return EXIT_OK
+
+
 # --- upkeep ---------------------------------------------------------------------------------------
 
 
@@ -264,12 +365,23 @@ def _check(arguments: argparse.Namespace) -> int:
     return status
 
 
+def _scrub(arguments: argparse.Namespace) -> int:
+    result = _client(arguments).scrub()
+    status = EXIT_FOUND if result.findings else EXIT_OK
+    if arguments.json:
+        return _json(result, status)
+    for item in result.findings:
+        print(f"LOOK  {item.what}: {item.sentence}")
+    print(f"{'LOOK' if result.findings else 'OK':<5} Looked at {result.counted}.")
+    return status
+
+
 def _rebuild(arguments: argparse.Namespace) -> int:
     try:
         return _done(arguments, _client(arguments).rebuild())
     except HubAway:
         count = asyncio.run(_offline(arguments.data, lambda hub: hub.upkeep.rebuild()))
-        done = Done(sentence=f"{count} notices and replies were made again from the log.")
+        done = Done(sentence=f"{count} items were made again from the log.")
         return _done(arguments, done)
 
 
@@ -324,7 +436,8 @@ def _print_item(item: ItemOut) -> None:
     print(f"from {_time(item.posted_ms)}" + (f" to {_time(item.expires_ms)}" if item.expires_ms else ""))
     about = [item.kind, item.language, item.scope, item.name, item.contact]
     print(_harmless(", ".join(part for part in about if part)))
-    print(f"{item.pictures} pictures, {item.replies} replies, {item.reports} open reports")
+    counts = [f"{item.pictures} pictures", f"{item.replies} replies"] if item.of == "notice" else []
+    print(", ".join([*counts, f"{item.reports} open reports"]))
     if item.device:
         print(f"written by the device {item.device}")
     if item.title:
@@ -332,6 +445,14 @@ def _print_item(item: ItemOut) -> None:
     print(f"\n{_harmless(item.text)}")
     if item.waiting_change:
         print(f"\n--- a change waits for approval ---\n{_harmless(item.waiting_change)}")
+
+
+def _size(count: int) -> str:
+    """Bytes as people say them, in steps of a thousand."""
+    for unit, of in (("GB", 10**9), ("MB", 10**6), ("kB", 10**3)):
+        if count >= of:
+            return f"{count / of:.1f} {unit}"
+    return f"{count} B"
 
 
 def _excerpt(item: ItemOut) -> str:
@@ -401,6 +522,50 @@ def _parser() -> argparse.ArgumentParser:
         if verb in ("pin", "urgent"):
             made.add_argument("--off", action="store_true", help="end it")
 
+    collections = group("collections", "Collections of files.")
+    add(collections, "list", "List them.", _collections_list)
+    for verb, sentence in (("add", "Make a collection."), ("change", "Change a collection.")):
+        made = add(collections, verb, sentence, _collection, plain, verb=verb)
+        if verb == "add":
+            made.add_argument("title")
+            made.add_argument("--scope", choices=_SCOPES, help="who may see it, for good (hub)")
+        else:
+            made.add_argument("collection", help="its id or its title")
+            made.add_argument("--title", help="another title")
+        made.add_argument("--description", help="what lies in it")
+        made.add_argument("--owner", help="the organisation whose it is")
+        made.add_argument("--language", help="the language it is described in, as en")
+        made.add_argument("--may-add", choices=_MAY_ADD, help="who may add files (everyone)")
+        made.add_argument("--licence", choices=_LICENCES, help="may others copy the files? (ask)")
+        made.add_argument("--days", type=int, help="how long files stay; 0 for no end (0)")
+
+    files = group("files", "The file share: look, add, decide, make room.")
+    for where, sentence in (
+        ("list", "List files, the newest first."),
+        ("largest", "List the files that fill the card most."),
+        ("expiring", "List the files that end first."),
+    ):
+        shown = {"list": "newest"}.get(where, where)
+        made = add(files, where, sentence, _files_list, plain, where=shown)
+        made.add_argument("collection", nargs="?", help="only those of this collection: id or title")
+    made = add(files, "add", "Put files into a collection.", _files_add)
+    made.add_argument("collection", help="its id or its title")
+    made.add_argument("path", nargs="+", type=Path, help="the files")
+    made.add_argument("--by", help="who made them")
+    made.add_argument("--description", help="what they are")
+    made.add_argument("--original", action="store_true", help="keep what a camera wrote into photographs")
+    made = add(files, "free", "Free what nobody misses on a full card.", _files_free)
+    made.add_argument("--yes", action="store_true", help="do it; without, only say how much that is")
+    add(files, "show", "Show one file or collection.", _notices_show).add_argument("id")
+    for verb, sentence, parents in (
+        ("approve", "Put up a file that waits.", [plain]),
+        ("refuse", "Do not put up a file that waits; it is erased.", [ruled]),
+        ("hide", "Show a file or collection to nobody.", [ruled]),
+        ("restore", "Show a hidden one again.", [ruled]),
+        ("erase", "Erase a file for good; with a collection, all files in it.", [ruled]),
+    ):
+        add(files, verb, sentence, _act, *parents, verb=verb).add_argument("id")
+
     reports = group("reports", "What residents reported.")
     add(reports, "list", "List reports.", _reports_list).add_argument(
         "--decided", action="store_true", help="the decided ones"
@@ -432,6 +597,7 @@ def _parser() -> argparse.ArgumentParser:
         "--before", type=int, help="below this number"
     )
     add(commands, "check", "Verify everything the hub keeps.", _check)
+    add(commands, "scrub", "Verify the bytes of every file and picture now.", _scrub)
     add(commands, "rebuild", "Make every list and index again from the log.", _rebuild)
     return parser
 

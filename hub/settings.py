@@ -150,14 +150,38 @@ class LimitSettings(Struct, frozen=True, forbid_unknown_fields=True):
     ] = 16
 
 
+class FilesSettings(Struct, frozen=True, forbid_unknown_fields=True):
+    """[files]: the file share."""
+
+    largest_megabytes: Annotated[
+        int, Meta(ge=1, description="The largest file that is taken.", extra=_LIVE)
+    ] = 4000
+    device_megabytes: Annotated[
+        int, Meta(ge=1, description="What one device may bring in a day.", extra=_LIVE)
+    ] = 4000
+    device_files: Annotated[
+        int, Meta(ge=1, description="How many files one device may put up in a day.", extra=_LIVE)
+    ] = 200
+    collection_megabytes: Annotated[
+        int, Meta(ge=0, description="The most one collection may hold; 0 for as much as fits.", extra=_LIVE)
+    ] = 0
+    upload_hours: Annotated[
+        int, Meta(ge=1, le=720, description="How long an upload that stopped is kept.", extra=_LIVE)
+    ] = 48
+    box_days: Annotated[
+        int,
+        Meta(ge=1, le=400, description="How long files stay in the open box that a new hub begins with."),
+    ] = 90
+
+
 class StorageSettings(Struct, frozen=True, forbid_unknown_fields=True):
     """[storage]: the card."""
 
     reserve_percent: Annotated[
-        int, Meta(ge=0, le=90, description="Share of the card that pictures leave free.")
+        int, Meta(ge=0, le=90, description="Share of the card that files and pictures leave free.")
     ] = 10
     reserve_megabytes: Annotated[
-        int, Meta(ge=0, description="Megabytes that pictures leave free, if that is more.")
+        int, Meta(ge=0, description="Megabytes that files and pictures leave free, if that is more.")
     ] = 1000
 
 
@@ -182,6 +206,7 @@ class Settings(Struct, frozen=True, forbid_unknown_fields=True):
     web: WebSettings = WebSettings()
     board: BoardSettings = BoardSettings()
     limits: LimitSettings = LimitSettings()
+    files: FilesSettings = FilesSettings()
     storage: StorageSettings = StorageSettings()
     discovery: DiscoverySettings = DiscoverySettings()
     log: LogSettings = LogSettings()

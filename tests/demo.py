@@ -16,20 +16,23 @@ import sqlite3
 import sys
 import tempfile
 import time
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import AsyncIterator, Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from functools import partial
 from pathlib import Path
 
 from hub import cli
 from hub.app import Hub
+from hub.domain.bodies import NoticeBody, ReplyBody, encode_notice, encode_reply
 from hub.domain.clock import Stamp, TimeQuality
 from hub.domain.ids import Epoch, ObjectId, base32
 from hub.domain.ledger import Act, Role
 from hub.domain.notices import Kind, NoticeDraft, Picture, Scope
 from hub.domain.policy import DEFAULT_RULES, Reason
-from hub.domain.records import Header, NoticeBody, RecordType, ReplyBody, encode_notice, encode_reply, seal
+from hub.domain.records import Header, RecordType, seal
 from hub.runtime.system_clock import SystemClock
+from hub.services.filekeeping import Wanted
+from hub.services.fileshare import TypedFiles
 from hub.services.identity import Identity, identity_of
 from hub.services.pictures import PictureLimits, PictureMaker
 from hub.services.publishing import publish_notice, publish_reply, retract
@@ -57,6 +60,7 @@ class Filled:
     replies: int
     pictures: int
     decisions: int
+    files: int
 
 
 def settings_file() -> str:
@@ -82,8 +86,9 @@ async def fill(
         made = await _pictures(hub, street) if pictures else {}
         filling = _Filling(hub.identity, now_ms, made)
         await hub.database.write(lambda connection: filling.write(connection, street))
+        files = await _shelve(hub) if pictures else 0
         await hub.housekeeping.index_all()
-        return Filled(filling.made, filling.replies, len(made), filling.decided)
+        return Filled(filling.made, filling.replies, len(made), filling.decided, files)
     finally:
         await hub.close()
 
@@ -101,6 +106,40 @@ async def _pictures(hub: Hub, street: Iterable[StreetNotice]) -> dict[str, Pictu
         paths = [Path(folder) / f"{scene}.jpg" for scene in scenes]
         await asyncio.to_thread(_photograph, paths)
         return dict(zip(scenes, await maker.make(paths), strict=True))
+
+
+async def _shelve(hub: Hub) -> int:
+    """Put the street's papers, tunes and photographs into collections, as its caretakers would."""
+    count = 0
+    for shelf in world.shelves():
+        wanted = Wanted(
+            title=shelf.title,
+            description=shelf.description,
+            owner=shelf.owner,
+            language=shelf.lang,
+            may_add=shelf.may_add,
+            licence=shelf.licence,
+            scope=str(Scope.NETWORK),
+        )
+        collection = await hub.filekeeping.add_collection(wanted, "demo")
+        for file in shelf.files:
+            typed = TypedFiles(file.description, file.by)
+            await hub.filekeeping.add(
+                collection.public_id,
+                file.name,
+                typed,
+                _pieces(file.data),
+                len(file.data),
+                original=False,
+                actor="demo",
+            )
+            count += 1
+    return count
+
+
+async def _pieces(data: bytes) -> AsyncIterator[bytes]:
+    for at in range(0, len(data), 65_536):
+        yield data[at : at + 65_536]
 
 
 def _photograph(paths: Iterable[Path]) -> None:
@@ -318,8 +357,8 @@ def _fill(data: Path) -> None:
     filled = asyncio.run(fill(data, SystemClock().now_ms()))
     say(
         f"Made {world.own_hub().name} with {len(filled.notices)} notices, {filled.replies} replies and "
-        f"{filled.pictures} pictures of five weeks, from five hubs and in five languages, and "
-        f"{filled.decisions} decisions ({time.monotonic() - began:.1f} s)."
+        f"{filled.pictures} pictures of five weeks, from five hubs and in five languages, "
+        f"{filled.files} files and {filled.decisions} decisions ({time.monotonic() - began:.1f} s)."
     )
 
 

@@ -16,6 +16,8 @@ from pathlib import Path
 from typing import Any
 
 from hub.domain.notices import Kind, NoticeDraft, Picture, ReplyDraft, Scope
+from tests.world_content.papers import paper, tune
+from tests.world_content.pictures import photograph
 
 _CONTENT = Path(__file__).parent / "world_content"
 HOUR_MS = 3_600_000
@@ -103,6 +105,29 @@ class StreetNotice:
         )
 
 
+@dataclass(frozen=True, slots=True)
+class StreetFile:
+    """A file of the street's file share, with its bytes."""
+
+    name: str
+    data: bytes
+    by: str = ""
+    description: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class StreetShelf:
+    """A collection of the street's file share; the words are those of its record."""
+
+    title: str
+    description: str
+    owner: str
+    may_add: str
+    licence: str
+    lang: str
+    files: tuple[StreetFile, ...]
+
+
 @cache
 def _written() -> Mapping[str, Any]:
     return tomllib.loads((_CONTENT / "hand_written.toml").read_text(encoding="utf-8"))
@@ -135,6 +160,35 @@ def residents() -> list[Resident]:
         Resident(key, each["name"], tuple(each["langs"]), each["door"])
         for key, each in _written()["residents"].items()
     ]
+
+
+def shelves() -> list[StreetShelf]:
+    """What the street keeps in its file share: papers, tunes, photographs with the place still in them."""
+    found = tomllib.loads((_CONTENT / "shelves.toml").read_text(encoding="utf-8"))
+    return [
+        StreetShelf(
+            title=each["title"],
+            description=each["description"],
+            owner=each["owner"],
+            may_add=each["may_add"],
+            licence=each["licence"],
+            lang=each.get("lang", "en"),
+            files=tuple(_file(file) for file in each["file"]),
+        )
+        for each in found["shelf"]
+    ]
+
+
+def _file(written: Mapping[str, Any]) -> StreetFile:
+    if "paper" in written:
+        data = paper(written["paper"])
+    elif "tune" in written:
+        data = tune(written["tune"])
+    elif "scene" in written:
+        data = photograph(written["scene"], location=True)
+    else:
+        data = written["text"].encode()
+    return StreetFile(written["name"], data, written.get("by", ""), written.get("description", ""))
 
 
 def hand_written() -> list[StreetNotice]:

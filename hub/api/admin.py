@@ -2,18 +2,23 @@
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable, Mapping
-from dataclasses import dataclass
+from collections.abc import AsyncIterable, Awaitable, Callable, Mapping
+from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from typing import Any
 
 from hub.api.endpoints import Endpoint, in_path, in_query
 from hub.api.schema import (
+    AddedOut,
+    CollectionIn,
+    CollectionOut,
     Decision,
     DeviceOut,
     Done,
+    FileOut,
     FindingOut,
     Findings,
+    FreedOut,
     ItemOut,
     LedgerOut,
     ReportOut,
@@ -21,14 +26,18 @@ from hub.api.schema import (
     Status,
     StatusLine,
 )
+from hub.domain.bodies import read_file_body, read_notice_body, read_reply_body
 from hub.domain.errors import Refused
+from hub.domain.files import Collection, File, media_of
 from hub.domain.ids import public_form
 from hub.domain.ledger import LedgerEntry
 from hub.domain.notices import Notice, State
-from hub.domain.records import read_notice_body, read_reply_body
 from hub.services.caretaking import Caretaking, Item
+from hub.services.filekeeping import FileKeeping, Wanted
+from hub.services.fileshare import TypedFiles
 from hub.services.health import Health
 from hub.services.preferences import Preferences
+from hub.services.scrubbing import Scrubbing
 from hub.services.upkeep import Upkeep
 from hub.storage.moderation import Report
 from hub.words import N_
@@ -44,18 +53,26 @@ class BadChoice(Refused):
 
 @dataclass(frozen=True, slots=True)
 class Order:
-    """A caretaker's call: ``actor`` is the local user behind the socket, from the kernel."""
+    """A caretaker's call: ``actor`` is the local user behind the socket, from the kernel.
+
+    ``body`` is what was decided, ``wanted`` the collection that is asked for, ``stream`` the bytes of a
+    file and ``length`` how many were announced: each where the endpoint takes it.
+    """
 
     actor: str
     names: Mapping[str, str]
     query: Mapping[str, str]
-    body: Decision
+    body: Decision = field(default_factory=Decision)
+    wanted: CollectionIn = field(default_factory=CollectionIn)
+    stream: AsyncIterable[bytes] | None = None
+    length: int | None = None
 
 
 AdminEndpoint = Endpoint[Callable[[Order], Awaitable[Any]]]
 
 _WHERE = ("waiting", "board", "hidden", "gone", "all")
 _OUTCOMES = ("hide", "keep", "erase")
+_FILES = ("newest", "largest", "expiring")
 
 
 class AdminApi:
@@ -67,9 +84,13 @@ class AdminApi:
         health: Health,
         preferences: Preferences,
         upkeep: Upkeep,
+        filekeeping: FileKeeping,
+        scrubbing: Scrubbing,
         now_ms: Callable[[], int],
     ) -> None:
         self._caretaking = caretaking
+        self._filekeeping = filekeeping
+        self._scrubbing = scrubbing
         self._health = health
         self._preferences = preferences
         self._upkeep = upkeep
@@ -77,8 +98,9 @@ class AdminApi:
 
     def endpoints(self) -> list[AdminEndpoint]:
         """The table."""
-        item = in_path("id", "Public id of a notice, a reply or something that waits.")
+        item = in_path("id", "Public id of a notice, reply, file, collection or something that waits.")
         mark = in_path("mark", "The device's two words.")
+        collection = in_path("id", "Public id or title of a collection.")
 
         def act(verb: str, sentence: str, call: Callable[[Order], Awaitable[Done]]) -> AdminEndpoint:
             return Endpoint(
@@ -153,6 +175,72 @@ class AdminApi:
             device("pause", "Let a device write nothing until a time; 0 lifts it.", self.pause_device),
             device("ban", "Ban a device until a time.", self.ban_device),
             device("trust", "Trust a device's reports, or no longer.", self.trust_device),
+            get("/collections", "listCollections", "Collections.", self.collections, list[CollectionOut]),
+            Endpoint(
+                method="POST",
+                path="/collections",
+                name="addCollection",
+                sentence="Make a collection.",
+                call=self.add_collection,
+                answer=CollectionOut,
+                body=CollectionIn,
+                errors=(422,),
+            ),
+            Endpoint(
+                method="PUT",
+                path="/collections/{id}",
+                name="changeCollection",
+                sentence="Change a collection.",
+                call=self.change_collection,
+                answer=CollectionOut,
+                body=CollectionIn,
+                parameters=(collection,),
+                errors=(404, 422),
+            ),
+            Endpoint(
+                method="PUT",
+                path="/collections/{id}/files/{name}",
+                name="addFile",
+                sentence="Put a file, the bytes of the body, into a collection.",
+                call=self.add_file,
+                answer=AddedOut,
+                parameters=(
+                    collection,
+                    in_path("name", "The file's name, percent-encoded."),
+                    in_query("by", "Who made it."),
+                    in_query("description", "What it is."),
+                    in_query("original", "1 to keep what a camera wrote into it.", enum=["0", "1"]),
+                ),
+                errors=(404, 413, 422, 507),
+                raw=True,
+            ),
+            get(
+                "/files",
+                "listFiles",
+                "Files.",
+                self.files,
+                list[FileOut],
+                in_query("where", "In which order.", enum=list(_FILES), default="newest"),
+                in_query("in", "Only those of this collection."),
+            ),
+            Endpoint(
+                method="POST",
+                path="/files/free",
+                name="freeFiles",
+                sentence="Free what nobody misses, or (yes: false) only say how much that is.",
+                call=self.free,
+                answer=FreedOut,
+                body=Decision,
+            ),
+            Endpoint(
+                method="POST",
+                path="/scrub",
+                name="scrub",
+                sentence="Verify the bytes of every file and picture now.",
+                call=self.scrub,
+                answer=Findings,
+                body=Decision,
+            ),
             get("/settings", "listSettings", "Every setting.", self.settings, list[SettingOut]),
             Endpoint(
                 method="PUT",
@@ -360,6 +448,60 @@ class AdminApi:
         )
         return Done(sentence=f"{line.key} is {line.value} now.")
 
+    # --- files ------------------------------------------------------------------------------------
+
+    async def collections(self, _: Order) -> list[CollectionOut]:
+        """Collections, hidden ones too."""
+        now_ms = self._now_ms()
+        return [collection_out(item, now_ms) for item in await self._filekeeping.collections()]
+
+    async def add_collection(self, order: Order) -> CollectionOut:
+        """Make one."""
+        made = await self._filekeeping.add_collection(_wanted(order.wanted), order.actor)
+        return collection_out(made, self._now_ms())
+
+    async def change_collection(self, order: Order) -> CollectionOut:
+        """Change one."""
+        wanted = _wanted(order.wanted)
+        changed = await self._filekeeping.change_collection(order.names["id"], wanted, order.actor)
+        return collection_out(changed, self._now_ms())
+
+    async def add_file(self, order: Order) -> AddedOut:
+        """Put a file into a collection."""
+        assert order.stream is not None  # noqa: S101 - the endpoint is a raw one
+        query = order.query
+        added = await self._filekeeping.add(
+            order.names["id"],
+            order.names["name"],
+            TypedFiles(query.get("description", ""), query.get("by", "")),
+            order.stream,
+            order.length,
+            original=query.get("original") == "1",
+            actor=order.actor,
+        )
+        return AddedOut(id=added.public_id, name=added.name, outcome=str(added.outcome))
+
+    async def files(self, order: Order) -> list[FileOut]:
+        """Files of one of the lists."""
+        where = order.query.get("where", "newest")
+        if where not in _FILES:
+            raise BadChoice(choices=", ".join(_FILES))
+        found = await self._filekeeping.files(where, order.query.get("in", ""))
+        now_ms = self._now_ms()
+        return [file_out(file, collection, now_ms) for file, collection in found]
+
+    async def free(self, order: Order) -> FreedOut:
+        """Make room."""
+        freed = await self._filekeeping.free(carry_out=order.body.yes, actor=order.actor)
+        return FreedOut(
+            files=freed.files,
+            uploads=freed.uploads,
+            blobs=freed.blobs,
+            size=freed.size,
+            free_bytes=freed.free_bytes,
+            done=order.body.yes,
+        )
+
     # --- upkeep -----------------------------------------------------------------------------------
 
     async def check(self, _: Order) -> Findings:
@@ -368,21 +510,34 @@ class AdminApi:
         found = [FindingOut(what=finding.what, sentence=finding.sentence) for finding in result.findings]
         return Findings(findings=found, counted=result.counted)
 
+    async def scrub(self, _: Order) -> Findings:
+        """Read every file and picture through."""
+        result = await self._scrubbing.all()
+        sentences = {
+            "broken": "its bytes are not what they were; it was set aside",
+            "missing": "it is not here",
+        }
+        found = [
+            FindingOut(what="blob", sentence=f"{sha256[:16]}…: {sentences[what]}")
+            for what, blobs in (("broken", result.broken), ("missing", result.missing))
+            for sha256 in blobs
+        ]
+        healed = f", {len(result.healed)} of them healed" if result.healed else ""
+        counted = f"{result.looked} files and pictures, {result.bytes // 1_000_000:,} MB{healed}"
+        return Findings(findings=found, counted=counted)
+
     async def rebuild(self, _: Order) -> Done:
         """Make the projections again."""
         count = await self._upkeep.rebuild()
-        return Done(sentence=f"{count} notices and replies were made again from the log.")
+        return Done(sentence=f"{count} items were made again from the log.")
 
 
 def notice_out(notice: Notice, now_ms: int) -> ItemOut:
     """A notice of a list, without what only a single look finds out."""
-    state = str(notice.state)
-    if notice.state is State.LIVE and notice.expires_ms <= now_ms:
-        state = "expired"
     return ItemOut(
         id=notice.public_id,
         of="notice",
-        state="hidden" if notice.hidden else state,
+        state=_state_of(notice, now_ms),
         kind=str(notice.kind),
         title=notice.title,
         text=notice.text,
@@ -403,6 +558,60 @@ def notice_out(notice: Notice, now_ms: int) -> ItemOut:
     )
 
 
+def collection_out(collection: Collection, now_ms: int) -> CollectionOut:
+    """A collection as caretakers see it."""
+    return CollectionOut(
+        id=collection.public_id,
+        state=_state_of(collection, now_ms),
+        title=collection.title,
+        description=collection.description,
+        owner=collection.owner,
+        language=collection.lang,
+        may_add=str(collection.may_add),
+        licence=str(collection.licence),
+        scope=str(collection.scope),
+        lifetime_days=collection.lifetime_days,
+        files=collection.files,
+        size=collection.size,
+        posted_ms=collection.shown_ms,
+    )
+
+
+def file_out(file: File, collection: Collection | None, now_ms: int) -> FileOut:
+    """A file as caretakers see it."""
+    return FileOut(
+        id=file.public_id,
+        state=_state_of(file, now_ms),
+        name=file.name,
+        size=file.blob.size,
+        sha256=file.blob.sha256,
+        author=file.author,
+        collection=collection.title if collection else "",
+        collection_id=collection.public_id if collection else "",
+        posted_ms=file.shown_ms,
+        expires_ms=file.expires_ms,
+    )
+
+
+def _state_of(item: Notice | File | Collection, now_ms: int) -> str:
+    if item.hidden:
+        return "hidden"
+    return "expired" if item.state is State.LIVE and item.expires_ms <= now_ms else str(item.state)
+
+
+def _wanted(given: CollectionIn) -> Wanted:
+    return Wanted(
+        given.title,
+        given.description,
+        given.owner,
+        given.language,
+        given.may_add,
+        given.licence,
+        given.scope,
+        given.lifetime_days,
+    )
+
+
 def item_out(item: Item, now_ms: int) -> ItemOut:
     """An item in full, with the version that waits if there is one."""
     open_reports = sum(report.decided_ms is None for report in item.reports)
@@ -411,6 +620,20 @@ def item_out(item: Item, now_ms: int) -> ItemOut:
         out = notice_out(item.notice, now_ms)
     elif item.reply is not None:
         out = _bare(item, "live", item.reply.text, item.reply.name, item.reply.lang, item.reply.shown_ms)
+    elif item.file is not None:
+        file = item.file
+        out = _bare(item, "live", file.description, file.author, file.lang, file.shown_ms)
+        out.title, out.kind, out.expires_ms = file.name, str(file.media.family), file.expires_ms
+        out.scope = str(file.scope)
+    elif item.collection is not None:
+        shelf = item.collection
+        out = _bare(item, "live", shelf.description, shelf.owner, shelf.lang, shelf.shown_ms)
+        out.title, out.expires_ms, out.scope = shelf.title, shelf.expires_ms, str(shelf.scope)
+    elif item.held is not None and item.held.of == "file":
+        waits = read_file_body(item.held.body, item.held.scope, item.held.exp_ms).draft
+        out = _bare(item, "waiting", waits.description, waits.author, waits.lang, item.held.held_ms)
+        out.title, out.kind, out.expires_ms = waits.name, str(media_of(waits.name).family), waits.expires_ms
+        out.scope, waiting = str(waits.scope), ""
     elif item.held is not None and item.held.of == "notice":
         draft = read_notice_body(item.held.body, item.held.scope, item.held.exp_ms).draft
         out = _bare(item, "waiting", draft.text, draft.name, draft.lang, item.held.held_ms)
@@ -463,6 +686,9 @@ def _waiting_text(item: Item) -> str:
     if item.held.of == "notice":
         draft = read_notice_body(item.held.body, item.held.scope, item.held.exp_ms).draft
         return f"{draft.title}\n{draft.text}"
+    if item.held.of == "file":
+        file = read_file_body(item.held.body, item.held.scope, item.held.exp_ms).draft
+        return f"{file.name}\n{file.description}"
     return read_reply_body(item.held.body).draft.text
 
 

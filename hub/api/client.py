@@ -3,18 +3,24 @@
 from __future__ import annotations
 
 import http.client
+import os
 import socket
 from pathlib import Path
-from typing import TypeVar
+from typing import BinaryIO, TypeVar
 from urllib.parse import quote, urlencode
 
 import msgspec
 
 from hub.api.schema import (
+    AddedOut,
+    CollectionIn,
+    CollectionOut,
     Decision,
     DeviceOut,
     Done,
+    FileOut,
     Findings,
+    FreedOut,
     ItemOut,
     LedgerOut,
     Problem,
@@ -24,8 +30,8 @@ from hub.api.schema import (
 )
 
 T = TypeVar("T")
-TIMEOUT_S = 600.0
-"""A check of a full card takes minutes."""
+TIMEOUT_S = 7200.0
+"""Reading a full card through takes half an hour, a film some minutes."""
 
 
 class HubAway(Exception):
@@ -89,6 +95,39 @@ class Client:
         """Do ``verb`` (pause, ban, trust) to a device."""
         return self._call("POST", f"/devices/{quote(mark, safe='')}/{verb}", Done, decision)
 
+    def collections(self) -> list[CollectionOut]:
+        """Collections."""
+        return self._call("GET", "/collections", list[CollectionOut])
+
+    def add_collection(self, wanted: CollectionIn) -> CollectionOut:
+        """Make a collection."""
+        return self._call("POST", "/collections", CollectionOut, wanted)
+
+    def change_collection(self, name: str, wanted: CollectionIn) -> CollectionOut:
+        """Change the collection with that id or title."""
+        return self._call("PUT", f"/collections/{quote(name, safe='')}", CollectionOut, wanted)
+
+    def files(self, where: str, collection: str = "") -> list[FileOut]:
+        """Files: newest, largest or expiring ones, of one collection or of all."""
+        return self._call("GET", f"/files?{urlencode({'where': where, 'in': collection})}", list[FileOut])
+
+    def add_file(
+        self, collection: str, path: Path, *, by: str = "", description: str = "", original: bool = False
+    ) -> AddedOut:
+        """Put the file at ``path`` into a collection. Also raises OSError for a file that cannot be read."""
+        query = urlencode({"by": by, "description": description, "original": int(original)})
+        place = f"/collections/{quote(collection, safe='')}/files/{quote(path.name, safe='')}"
+        with path.open("rb") as file:
+            return self._call("PUT", f"{place}?{query}", AddedOut, file)
+
+    def free_files(self, *, carry_out: bool) -> FreedOut:
+        """Free what nobody misses, or say how much that is."""
+        return self._call("POST", "/files/free", FreedOut, Decision(yes=carry_out))
+
+    def scrub(self) -> Findings:
+        """Verify the bytes of every file and picture."""
+        return self._call("POST", "/scrub", Findings, Decision())
+
     def settings(self) -> list[SettingOut]:
         """Settings."""
         return self._call("GET", "/settings", list[SettingOut])
@@ -109,12 +148,19 @@ class Client:
         """Make the projections again."""
         return self._call("POST", "/rebuild", Done, Decision())
 
-    def _call(self, method: str, path: str, answer: type[T], body: Decision | None = None) -> T:
+    def _call(
+        self, method: str, path: str, answer: type[T], body: Decision | CollectionIn | BinaryIO | None = None
+    ) -> T:
         connection = _Connection(self._path)
         try:
-            data = msgspec.json.encode(body) if body is not None else None
-            headers = {"Content-Type": "application/json"} if data else {}
-            connection.request(method, path, data, headers)
+            if isinstance(body, Decision | CollectionIn):
+                data = msgspec.json.encode(body)
+                connection.request(method, path, data, {"Content-Type": "application/json"})
+            elif body is not None:
+                size = os.fstat(body.fileno()).st_size
+                connection.request(method, path, body, {"Content-Length": str(size)})
+            else:
+                connection.request(method, path)
             response = connection.getresponse()
             payload = response.read()
         except (ConnectionError, FileNotFoundError) as error:

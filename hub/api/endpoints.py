@@ -22,7 +22,7 @@ class Parameter:
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Endpoint(Generic[Call]):
     """One operation. ``body`` and ``answer`` are types msgspec can describe; ``media`` is the type of the
-    answer, ``errors`` the statuses that come as a `Problem`."""
+    answer, ``errors`` the statuses that come as a `Problem`. ``raw``: the body is bytes to be streamed."""
 
     method: str
     path: str
@@ -34,6 +34,7 @@ class Endpoint(Generic[Call]):
     body: type[Any] | None = None
     parameters: tuple[Parameter, ...] = ()
     errors: tuple[int, ...] = ()
+    raw: bool = False
 
 
 def in_path(name: str, sentence: str) -> Parameter:

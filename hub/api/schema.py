@@ -120,8 +120,8 @@ class StatusLine(Struct, kw_only=True):
 
 
 class ItemOut(Struct, kw_only=True):
-    """A notice or reply as its caretakers see it. ``state``: waiting, live, hidden, withdrawn, erased,
-    expired."""
+    """A notice, reply, file or collection as its caretakers see it. ``state``: waiting, live, hidden,
+    withdrawn, erased, expired. A file's name is its ``title``."""
 
     id: PublicId
     of: str
@@ -203,6 +203,76 @@ class Decision(Struct, kw_only=True, forbid_unknown_fields=True):
     answer: str = ""
     value: str = ""
     yes: bool = True
+
+
+class CollectionIn(Struct, kw_only=True, forbid_unknown_fields=True):
+    """A collection as a caretaker wants it; what is None stays as it is, or takes its default.
+
+    ``may_add``: everyone, checked, caretakers. ``licence``: ask, share, free, varies. ``scope``: hub,
+    neighbours, network; it cannot be changed later. ``lifetime_days``: 0 for files that stay.
+    """
+
+    title: str | None = None
+    description: str | None = None
+    owner: str | None = None
+    language: str | None = None
+    may_add: str | None = None
+    licence: str | None = None
+    scope: str | None = None
+    lifetime_days: int | None = None
+
+
+class CollectionOut(Struct, kw_only=True):
+    """A collection as its caretakers see it; ``size`` in bytes."""
+
+    id: PublicId
+    state: str
+    title: str
+    description: str
+    owner: str
+    language: str
+    may_add: str
+    licence: str
+    scope: str
+    lifetime_days: int
+    files: int
+    size: int
+    posted_ms: Ms
+
+
+class FileOut(Struct, kw_only=True):
+    """A file as its caretakers see it; ``size`` in bytes, ``sha256`` in hex."""
+
+    id: PublicId
+    state: str
+    name: str
+    size: int
+    sha256: str
+    author: str
+    collection: str
+    collection_id: PublicId
+    posted_ms: Ms
+    expires_ms: Ms
+
+
+class AddedOut(Struct, kw_only=True):
+    """What became of a file: added, renamed, already-here."""
+
+    id: PublicId
+    name: str
+    outcome: str
+
+
+class FreedOut(Struct, kw_only=True):
+    """What was, or with ``done`` false could be, freed: files that ended, uploads nobody finished, and
+    bytes that nothing names; ``size`` in bytes, ``free_bytes`` of the card now."""
+
+    files: int
+    uploads: int
+    blobs: int
+    size: int
+    free_bytes: int
+    done: bool
 
 
 class Done(Struct, kw_only=True):

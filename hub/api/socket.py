@@ -9,15 +9,17 @@ import pwd
 import socket
 import stat
 import struct
+from contextlib import suppress
+from dataclasses import replace
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 import msgspec
 from aiohttp import web
 
 from hub.api.admin import AdminEndpoint, Order
 from hub.api.problems import problem
-from hub.api.schema import Decision
+from hub.api.schema import CollectionIn, Decision
 from hub.domain.errors import HubError, NotFound, Refused
 from hub.runtime.content import Content
 from hub.runtime.routing import Match, Route, Router
@@ -26,6 +28,7 @@ from hub.words import N_
 _log = logging.getLogger(__name__)
 
 MAX_BODY = 64 * 1024
+_Shape = TypeVar("_Shape")
 
 
 class BadOrder(Refused):
@@ -72,7 +75,8 @@ class AdminSocket:
             await self._runner.cleanup()
         if self._listens:
             self._listens = False
-            await asyncio.to_thread(self._path.unlink, missing_ok=True)
+            with suppress(OSError):  # on a card that is read-only by now; the next start removes it
+                await asyncio.to_thread(self._path.unlink, missing_ok=True)
 
     async def _handle(self, request: web.BaseRequest) -> web.Response:
         try:
@@ -89,10 +93,14 @@ class AdminSocket:
         match = self._router.find(request.method, request.path)
         if not isinstance(match, Match):
             raise NotFound
-        body = Decision()
-        if match.handler.body is not None:
-            body = await _decision(request)
-        order = Order(actor, match.names, dict(request.query), body)
+        order = Order(actor, match.names, dict(request.query))
+        if match.handler.raw:
+            stream = request.content.iter_any()
+            order = replace(order, stream=stream, length=request.content_length)
+        elif match.handler.body is Decision:
+            order = replace(order, body=await _body(request, Decision))
+        elif match.handler.body is CollectionIn:
+            order = replace(order, wanted=await _body(request, CollectionIn))
         answer: Any = await match.handler.call(order)
         return Content(msgspec.json.encode(answer), "application/json")
 
@@ -123,14 +131,14 @@ class AdminSocket:
             self._path.unlink()
 
 
-async def _decision(request: web.BaseRequest) -> Decision:
+async def _body(request: web.BaseRequest, shape: type[_Shape]) -> _Shape:
     data = await request.content.read(MAX_BODY + 1)
     while len(data) <= MAX_BODY and not request.content.at_eof():
         data += await request.content.read(MAX_BODY + 1 - len(data))
     if len(data) > MAX_BODY:
         raise BadOrder(reason="too long")
     try:
-        return msgspec.json.decode(data or b"{}", type=Decision)
+        return msgspec.json.decode(data or b"{}", type=shape)
     except (msgspec.ValidationError, msgspec.DecodeError) as error:
         raise BadOrder(reason=str(error)) from error
 

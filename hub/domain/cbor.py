@@ -9,6 +9,7 @@ from typing import Any
 
 import cbor2
 
+from hub.domain.clock import MAX_MS
 from hub.domain.errors import Refused
 from hub.words import N_
 
@@ -90,3 +91,24 @@ def _scan(data: bytes, at: int, depth: int) -> int:
             raise NotCanonical
         at = _scan(data, at, depth - 1)
     return at
+
+
+def octets(value: Any, length: int) -> bytes:
+    """``value`` if it is a byte string of that length; raises ValueError."""
+    if not isinstance(value, bytes) or len(value) != length:
+        raise ValueError(length)
+    return value
+
+
+def whole(value: Any) -> int:
+    """``value`` if it is a whole number from 0 that a record may hold; raises ValueError."""
+    if isinstance(value, bool) or not isinstance(value, int) or not 0 <= value <= MAX_MS:
+        raise ValueError(value)
+    return value
+
+
+def label(value: Any) -> str:
+    """``value`` if it is text; raises ValueError."""
+    if not isinstance(value, str):
+        raise ValueError(value)
+    return value

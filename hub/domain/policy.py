@@ -47,6 +47,21 @@ class BoardPolicy:
     audit_days: int = 90
 
 
+@dataclass(frozen=True, slots=True)
+class FilePolicy:
+    """The settings that decide about files. Bytes, unless said otherwise; 0 means no limit of its own."""
+
+    largest: int = 4_000_000_000
+    per_device_day: int = 4_000_000_000
+    files_per_day: int = 200
+    """Files one device may put up in a day."""
+    per_collection: int = 0
+    upload_hours: int = 48
+    """How long an upload that does not move is kept."""
+    box_days: int = 90
+    """How long files stay in the box that is open to everybody from the start."""
+
+
 class Reason(StrEnum):
     """Why something is reported; each has a plain sentence on the form."""
 

@@ -5,9 +5,10 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 
+from hub.domain import bodies
 from hub.domain.ids import ObjectId
 from hub.domain.notices import State
-from hub.domain.records import CONTENT_TYPES, Record, RecordType, decode_notice, decode_reply
+from hub.domain.records import CONTENT_TYPES, Record, RecordType
 
 _KEYS_SINCE_MS = 1_577_836_800_000
 """2020-01-01: keys count from here, to stay small."""
@@ -51,8 +52,7 @@ def stand(versions: Sequence[Logged]) -> Standing | None:
     body = None
     erased = any(logged.record.header.type == RecordType.RETRACT for logged in ordered)
     if content.record.body is not None and not erased:  # else a rebuild, without it, would differ
-        read = decode_notice if content.record.header.type == RecordType.NOTICE else decode_reply
-        body = read(content.record, stored=True)
+        body = bodies.decode(content.record, stored=True)
     shown_ms = min(
         contents[0].record.header.stamp.ms,
         min(logged.seen_ms for logged in ordered),

@@ -17,10 +17,10 @@ from cryptography.exceptions import InvalidSignature
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PublicKey
 
 from hub.domain import cbor
-from hub.domain.clock import MAX_MS, Stamp, TimeQuality
+from hub.domain.clock import Stamp, TimeQuality
 from hub.domain.errors import Refused
 from hub.domain.ids import Epoch, HubId, ObjectId, RecordId
-from hub.domain.notices import BlobRef, Kind, NoticeDraft, Picture, ReplyDraft, Scope
+from hub.domain.notices import Scope
 from hub.words import N_
 
 VERSION = 1
@@ -38,12 +38,14 @@ class RecordType(StrEnum):
 
     NOTICE = "notice"
     REPLY = "reply"
+    COLLECTION = "collection"
+    FILE = "file"
     WITHDRAW = "withdraw"
     RESTORE = "restore"
     RETRACT = "retract"
 
 
-CONTENT_TYPES = frozenset({RecordType.NOTICE, RecordType.REPLY})
+CONTENT_TYPES = frozenset({RecordType.NOTICE, RecordType.REPLY, RecordType.COLLECTION, RecordType.FILE})
 
 
 class BadRecord(Refused):
@@ -58,7 +60,8 @@ class BadRecord(Refused):
 
 @dataclass(frozen=True, slots=True)
 class Header:
-    """What is signed. ``exp`` and the stamp are Unix milliseconds; ``ref`` is a reply's notice."""
+    """What is signed. ``exp`` and the stamp are Unix milliseconds; ``ref`` is a reply's notice
+    or a file's collection."""
 
     hub: HubId
     epoch: Epoch
@@ -132,18 +135,18 @@ def decode_header(data: bytes, *, stored: bool = False) -> Header:
         raise BadRecord("newer version")
     try:
         header = Header(
-            hub=HubId(_octets(known[2], 32)),
-            epoch=Epoch(_octets(known[3], 8)),
-            seq=_whole(known[4]),
-            type=_label(known[5]),
-            obj=ObjectId(_octets(known[6], 16)),
-            stamp=Stamp(_whole(known[7]), _whole(known[8])),
-            quality=TimeQuality(_whole(known[9])),
-            exp=_whole(known[10]),
-            scope=Scope(_label(known[11])),
-            body_hash=_octets(known[12], 32) if 12 in known else None,
-            body_len=_whole(known[13]) if 13 in known else 0,
-            ref=ObjectId(_octets(known[14], 16)) if 14 in known else None,
+            hub=HubId(cbor.octets(known[2], 32)),
+            epoch=Epoch(cbor.octets(known[3], 8)),
+            seq=cbor.whole(known[4]),
+            type=cbor.label(known[5]),
+            obj=ObjectId(cbor.octets(known[6], 16)),
+            stamp=Stamp(cbor.whole(known[7]), cbor.whole(known[8])),
+            quality=TimeQuality(cbor.whole(known[9])),
+            exp=cbor.whole(known[10]),
+            scope=Scope(cbor.label(known[11])),
+            body_hash=cbor.octets(known[12], 32) if 12 in known else None,
+            body_len=cbor.whole(known[13]) if 13 in known else 0,
+            ref=ObjectId(cbor.octets(known[14], 16)) if 14 in known else None,
             unknown=unknown,
         )
     except (KeyError, ValueError) as error:
@@ -194,159 +197,3 @@ def verify(header_bytes: bytes, signature: bytes, body: bytes | None) -> Record:
     except (InvalidSignature, ValueError) as error:
         raise BadRecord("signature") from error
     return Record(header, header_bytes, signature, body)
-
-
-@dataclass(frozen=True, slots=True)
-class NoticeBody:
-    """The erasable part of a notice. ``posted_ms`` is the first version's time, kept by every edit."""
-
-    draft: NoticeDraft
-    posted_ms: int
-    edited_ms: int | None = None
-
-
-@dataclass(frozen=True, slots=True)
-class ReplyBody:
-    """The erasable part of a reply."""
-
-    draft: ReplyDraft
-    posted_ms: int
-    edited_ms: int | None = None
-
-
-def encode_notice(body: NoticeBody, salt: bytes) -> bytes:
-    """CBOR of a notice's body; ``salt`` is 16 random bytes and comes first.
-
-    Expiry and scope are the header's and are not repeated.
-    """
-    draft = body.draft
-    fields: dict[int, Any] = {
-        0: salt,
-        1: str(draft.kind),
-        2: draft.title,
-        3: draft.text,
-        4: draft.lang,
-        8: body.posted_ms,
-    }
-    if draft.name:
-        fields[5] = draft.name
-    if draft.contact:
-        fields[6] = draft.contact
-    if draft.pictures:
-        fields[7] = [write_picture(picture) for picture in draft.pictures]
-    if body.edited_ms is not None:
-        fields[9] = body.edited_ms
-    return cbor.encode(fields)
-
-
-def encode_reply(body: ReplyBody, salt: bytes) -> bytes:
-    """CBOR of a reply's body; the keys are those of a notice."""
-    fields: dict[int, Any] = {0: salt, 3: body.draft.text, 4: body.draft.lang, 8: body.posted_ms}
-    if body.draft.name:
-        fields[5] = body.draft.name
-    if body.edited_ms is not None:
-        fields[9] = body.edited_ms
-    return cbor.encode(fields)
-
-
-def decode_notice(record: Record, *, stored: bool = False) -> NoticeBody:
-    """The notice in ``record``'s body (which must be there); raises `BadRecord`."""
-    return read_notice_body(record.body or b"", record.header.scope, record.header.exp, stored=stored)
-
-
-def read_notice_body(data: bytes, scope: Scope, exp_ms: int, *, stored: bool = False) -> NoticeBody:
-    """The notice in a body's bytes, with what its header says of it; raises `BadRecord`."""
-    fields = _body_fields(data, stored)
-    try:
-        draft = NoticeDraft(
-            kind=Kind(_label(fields[1])),
-            title=_label(fields[2]),
-            text=_label(fields[3]),
-            lang=_label(fields[4]),
-            scope=scope,
-            expires_ms=exp_ms,
-            name=_label(fields.get(5, "")),
-            contact=_label(fields.get(6, "")),
-            pictures=tuple(read_picture(item) for item in fields.get(7, ())),
-        )
-        return NoticeBody(draft, _whole(fields[8]), _whole(fields[9]) if 9 in fields else None)
-    except (LookupError, ValueError, TypeError) as error:
-        raise BadRecord("body fields") from error
-
-
-def decode_reply(record: Record, *, stored: bool = False) -> ReplyBody:
-    """The reply in ``record``'s body (which must be there); raises `BadRecord`."""
-    return read_reply_body(record.body or b"", stored=stored)
-
-
-def read_reply_body(data: bytes, *, stored: bool = False) -> ReplyBody:
-    """The reply in a body's bytes; raises `BadRecord`."""
-    fields = _body_fields(data, stored)
-    try:
-        draft = ReplyDraft(_label(fields[3]), _label(fields[4]), _label(fields.get(5, "")))
-        return ReplyBody(draft, _whole(fields[8]), _whole(fields[9]) if 9 in fields else None)
-    except (KeyError, ValueError) as error:
-        raise BadRecord("body fields") from error
-
-
-def _body_fields(data: bytes, stored: bool) -> dict[int, Any]:
-    fields = cbor.read(data) if stored else cbor.decode(data)
-    if not isinstance(fields, dict):
-        raise BadRecord("body fields")
-    salt = fields.get(0)
-    if not isinstance(salt, bytes) or len(salt) != SALT_BYTES:
-        raise BadRecord("body fields")
-    return fields
-
-
-def write_picture(picture: Picture) -> dict[int, Any]:
-    """``picture`` as it stands in a body."""
-    return {
-        1: _blob_fields(picture.full),
-        2: picture.width,
-        3: picture.height,
-        4: _blob_fields(picture.thumb),
-        5: picture.thumb_width,
-        6: picture.thumb_height,
-        7: picture.alt,
-    }
-
-
-def read_picture(fields: Any) -> Picture:
-    """The picture in a body's entry; raises LookupError, TypeError or ValueError for anything else."""
-    return Picture(
-        _blob(fields[1]),
-        _whole(fields[2]),
-        _whole(fields[3]),
-        _blob(fields[4]),
-        _whole(fields[5]),
-        _whole(fields[6]),
-        _label(fields[7]),
-    )
-
-
-def _blob_fields(blob: BlobRef) -> list[Any]:
-    return [bytes.fromhex(blob.sha256), blob.size, bytes.fromhex(blob.pieces)]
-
-
-def _blob(fields: Any) -> BlobRef:
-    sha256, size, pieces = fields
-    return BlobRef(_octets(sha256, 32).hex(), _whole(size), _octets(pieces, 32).hex())
-
-
-def _octets(value: Any, length: int) -> bytes:
-    if not isinstance(value, bytes) or len(value) != length:
-        raise ValueError(length)
-    return value
-
-
-def _whole(value: Any) -> int:
-    if isinstance(value, bool) or not isinstance(value, int) or not 0 <= value <= MAX_MS:
-        raise ValueError(value)
-    return value
-
-
-def _label(value: Any) -> str:
-    if not isinstance(value, str):
-        raise ValueError(value)
-    return value

@@ -7,18 +7,19 @@ from residents, or gives it back, leaves one in the public ledger too (role and 
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
+from hub.domain.bodies import read_file_body, read_notice_body, read_reply_body
 from hub.domain.errors import NotFound, Refused
+from hub.domain.files import Collection, File, free_name, name_key
 from hub.domain.ids import ObjectId, parse_public, public_form
 from hub.domain.ledger import Act, LedgerEntry, Role
 from hub.domain.notices import Notice, Reply, State
 from hub.domain.policy import DAY_MS
-from hub.domain.records import read_notice_body, read_reply_body
 from hub.services.erasure import Eraser
-from hub.services.noticeboard import normal_reference
-from hub.services.publishing import publish_notice, publish_reply, retract
-from hub.storage import authors, decisions, moderation, notices, retention, traces
+from hub.services.publishing import publish_file, publish_notice, publish_reply, retract
+from hub.services.reporting import normal_reference
+from hub.storage import authors, decisions, files, moderation, notices, retention, traces
 from hub.storage.database import Connection, Database
 from hub.storage.journal import Pen
 from hub.storage.notices import Counts
@@ -77,13 +78,19 @@ class AmbiguousItem(Refused):
 
 @dataclass(frozen=True, slots=True)
 class Item:
-    """A notice or reply as a caretaker sees it, hidden or not; ``held`` if a version waits."""
+    """Anything residents put up, as a caretaker sees it, hidden or not; ``held`` if a version waits.
+
+    At most one of ``notice``, ``reply``, ``file`` and ``collection`` is there; none of them while the
+    first version waits.
+    """
 
     of: str
     obj: ObjectId
     public_id: str
     notice: Notice | None
     reply: Reply | None
+    file: File | None
+    collection: Collection | None
     state: State
     hide: moderation.Hide | None
     held: moderation.Held | None
@@ -124,7 +131,7 @@ class Caretaking:
         return await self._database.read_with(read)
 
     async def item(self, name: str) -> Item:
-        """The notice, reply or waiting item whose public id is or begins with ``name``."""
+        """What has, or waits under, the public id that is or begins with ``name``."""
         return await self._database.read_with(
             lambda connection: self._item(connection, self._find(connection, name))
         )
@@ -168,10 +175,8 @@ class Caretaking:
             held = moderation.held(connection, obj)
             if held is None:
                 raise NothingHeld
-            if held.of == "notice":
-                self._approve_notice(connection, pen, held)
-            else:
-                self._approve_reply(connection, pen, held)
+            approve = {"notice": self._approve_notice, "reply": self._approve_reply}
+            approve.get(held.of, self._approve_file)(connection, pen, held)
             moderation.release(connection, obj)
             decisions.note(connection, pen.now_ms, actor, "approve", public_form(obj))
             return public_form(obj)
@@ -221,12 +226,15 @@ class Caretaking:
         await self._database.write(write)
 
     async def erase(self, name: str, rule: str, actor: str) -> None:
-        """Erase a notice or reply for good: body, pictures, search entries, from every file (decision 6)."""
+        """Erase an item for good: body, bytes, pictures, search entries, from every file (decision 6).
+
+        With a collection go the files of this hub that lie in it.
+        """
         pen, sentence = self._pen(), self._rule(rule)
 
         def write(connection: Connection) -> None:
             item = self._item(connection, self._find(connection, name))
-            retract(connection, pen, item.obj)
+            self._erase(connection, pen, item)
             moderation.decide_reports(connection, item.obj, pen.now_ms, "erased", sentence, "")
             self._decided(connection, pen.now_ms, Act.ERASE, sentence, item.of, actor, item.obj)
 
@@ -282,7 +290,7 @@ class Caretaking:
             if outcome == "hide":
                 self._hide(connection, item, pen.now_ms, sentence, actor)
             elif outcome == "erase":
-                retract(connection, pen, item.obj)
+                self._erase(connection, pen, item)
                 self._decided(connection, pen.now_ms, Act.ERASE, sentence, item.of, actor, item.obj)
             elif item.hide is not None:
                 self._unhide(connection, item, pen.now_ms, sentence, actor)
@@ -365,13 +373,9 @@ class Caretaking:
     def _find(self, connection: Connection, name: str) -> ObjectId:
         canonical = parse_public(name.strip())
         if canonical is not None:
-            now = self._pen().now_ms
-            notice = notices.by_public_id(connection, now, canonical)
-            if notice is not None:
-                return notice.obj
-            answer = notices.reply_by_public_id(connection, canonical)
-            if answer is not None:
-                return answer.reply.obj
+            found = self._known(connection, canonical)
+            if found is not None:
+                return found
         waiting = [
             held.obj
             for held in moderation.all_held(connection)
@@ -388,23 +392,52 @@ class Caretaking:
         now = self._pen().now_ms
         notice = notices.by_object(connection, now, obj)
         answer = notices.reply_by_object(connection, obj) if notice is None else None
+        file = files.file_by_object(connection, obj)
+        collection = files.collection_by_object(connection, now, obj)
         owner = authors.owner(connection, obj)
         device = authors.device(connection, owner.device) if owner and owner.device else None
-        state = notice.state if notice else answer.state if answer else State.LIVE
-        of = "notice" if notice else "reply" if answer else held.of if held else "notice"
-        public_id = notice.public_id if notice else answer.reply.public_id if answer else public_form(obj)
+        reply = answer.reply if answer is not None else None
+        kinds = {"notice": notice, "reply": reply, "file": file, "collection": collection}
+        of = next((of for of, item in kinds.items() if item is not None), held.of if held else "notice")
+        shown, state = kinds[of], State.LIVE
+        if answer is not None:
+            state = answer.state
+        elif isinstance(shown, Notice | File | Collection):
+            state = shown.state
         return Item(
             of=of,
             obj=obj,
-            public_id=public_id,
+            public_id=shown.public_id if shown is not None else public_form(obj),
             notice=notice,
-            reply=answer.reply if answer else None,
+            reply=reply,
+            file=file,
+            collection=collection,
             state=state,
             hide=moderation.hidden(connection, obj),
             held=held,
             reports=tuple(moderation.reports_of(connection, obj)),
             device=device.mark if device else "",
         )
+
+    def _known(self, connection: Connection, name: str) -> ObjectId | None:
+        """The object of that public id in any state, whatever it is."""
+        now = self._pen().now_ms
+        answer = notices.reply_by_public_id(connection, name)
+        found = (
+            notices.by_public_id(connection, now, name)
+            or (answer.reply if answer else None)
+            or files.file_by_public_id(connection, name)
+            or files.collection_by_public_id(connection, now, name)
+        )
+        return found.obj if found else None
+
+    def _erase(self, connection: Connection, pen: Pen, item: Item) -> None:
+        if item.collection is not None:
+            for obj in files.objects_in(connection, item.obj):
+                file = files.file_by_object(connection, obj)
+                if file is not None and file.hub == item.collection.hub:
+                    retract(connection, pen, obj)
+        retract(connection, pen, item.obj)
 
     def _hide(self, connection: Connection, item: Item, now: int, sentence: str, actor: str) -> None:
         answer = notices.reply_by_object(connection, item.obj) if item.of == "reply" else None
@@ -461,6 +494,31 @@ class Caretaking:
             posted_ms=body.posted_ms if held.changes else None,
             edited_ms=body.edited_ms,
         )
+
+    def _approve_file(self, connection: Connection, pen: Pen, held: moderation.Held) -> None:
+        """A name that was taken meanwhile gets a number, as at putting up."""
+        assert held.notice is not None  # noqa: S101 - a held file names its collection
+        collection = files.collection_by_object(connection, pen.now_ms, held.notice)
+        if collection is None or collection.state is not State.LIVE:
+            raise AlreadyErased
+        body = read_file_body(held.body, held.scope, held.exp_ms)
+        current = files.file_by_object(connection, held.obj)
+        draft = body.draft
+        if current is None or name_key(current.name) != name_key(draft.name):
+            draft = replace(draft, name=free_name(draft.name, files.names_in(connection, held.notice)))
+        publish_file(
+            connection,
+            pen,
+            held.obj,
+            draft,
+            held.notice,
+            self._chance(16),
+            posted_ms=body.posted_ms if held.changes else None,
+            edited_ms=body.edited_ms,
+        )
+        if not held.changes:
+            owner = authors.owner(connection, held.obj)
+            authors.count_shown(connection, owner.device if owner else None)
 
     def _device(self, connection: Connection, mark: str) -> authors.Device:
         device = authors.device_by_mark(connection, mark.strip().lower().replace(" ", "-"))

@@ -4,14 +4,19 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable
+from contextlib import suppress
 from dataclasses import dataclass
 
 from hub.domain.clock import TimeQuality
+from hub.domain.errors import NoRoom
 from hub.domain.ids import HubId
 from hub.domain.policy import DAY_MS, MINUTE_MS, BoardPolicy
 from hub.services.erasure import Eraser
+from hub.services.fileshare import FileShare
 from hub.services.publishing import retract
-from hub.storage import authors, decisions, moderation, retention, search, traces
+from hub.services.uploads import Uploads
+from hub.storage import authors, decisions, files, moderation, retention, search, traces
+from hub.storage.ballast import SPARE, Ballast
 from hub.storage.blobs import BlobStore
 from hub.storage.database import Connection, Database
 from hub.storage.journal import Pen
@@ -44,18 +49,26 @@ class Housekeeping:
         self,
         database: Database,
         blobs: BlobStore,
+        ballast: Ballast,
         eraser: Eraser,
+        uploads: Uploads,
+        share: FileShare,
         hub: HubId,
         pen: Callable[[], Pen],
         policy: Callable[[], BoardPolicy],
     ) -> None:
         self._database = database
         self._blobs = blobs
+        self._ballast = ballast
         self._eraser = eraser
+        self._uploads = uploads
+        self._share = share
         self._hub = hub
         self._pen = pen
         self._policy = policy
         self._written = asyncio.Event()
+        self._renewed_ms = 0
+        self._looked = False
 
     def something_was_written(self) -> None:
         """Told after each commit; wakes nobody while nothing happens."""
@@ -80,8 +93,11 @@ class Housekeeping:
             total += taken
 
     async def keep_house(self) -> None:
-        """A round now, and every five minutes while there is something that can come due."""
+        """A round now, and every five minutes while there is something that can come due; and the ballast
+        whenever there is room for it."""
         while True:
+            with suppress(NoRoom):
+                await asyncio.to_thread(self._ballast.lay, SPARE)
             await self.round()
             await asyncio.sleep(ROUND_S)
 
@@ -89,20 +105,29 @@ class Housekeeping:
         """Finish what is due. While the clock is not trusted only take-downs are: nothing ends, and the
         age of a file says nothing (decision 33)."""
         pen = self._pen()
+        await self._renew(pen)
         due = await self._database.read_with(
             lambda connection: retention.anything_due(connection, pen.now_ms)
         )
-        if not due:
+        if self._looked and not due:
             return Round(0, 0, 0)
+        self._looked = True  # once after each start: a kill may have left blobs that nothing names
         purged = pictures = 0
         erased = await self._finish_take_downs(pen)
         if pen.quality is not TimeQuality.UNKNOWN:
+            await self._uploads.forget_stale(pen.now_ms)
             purged, pictures = await self._purge(pen), await self._collect(pen)
         if await self._database.write(
             lambda connection: traces.are_due(connection, pen.now_ms, pen.now_ms + REPLACED_KEPT_MS)
         ):
             await self._eraser.wipe()
         return Round(erased, purged, pictures)
+
+    async def _renew(self, pen: Pen) -> None:
+        """Once a day: what is meant to stay gets a later end (decision 11)."""
+        if pen.quality is not TimeQuality.UNKNOWN and pen.now_ms - self._renewed_ms >= DAY_MS:
+            await self._share.renew()
+            self._renewed_ms = pen.now_ms
 
     async def _finish_take_downs(self, pen: Pen) -> int:
         """Erase our own items that were taken down longer ago than they can be put back."""
@@ -137,6 +162,7 @@ class Housekeeping:
             dropped += decisions.drop_notes(connection, pen.now_ms - policy.audit_days * DAY_MS)
             if dropped:
                 traces.leave(connection)
+            files.forget_checksums(connection)
             return retention.referenced_blobs(connection)
 
         referenced = await self._database.write(write)

@@ -9,30 +9,9 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from datetime import datetime, tzinfo
-from itertools import count
 
 from hub.domain import cbor
-from hub.domain.errors import HubError, NotFound, Refused
-from hub.domain.ids import HubId, ObjectId, base32, canonical_letters, public_form
-from hub.domain.ledger import Act, Role
-from hub.domain.notices import Kind, Notice, NoticeDraft, Picture, Reply, State
-from hub.domain.policy import (
-    DAY_MS,
-    MINUTE_MS,
-    BoardPolicy,
-    Complaint,
-    Gone,
-    NotYours,
-    Reason,
-    TooLate,
-    UrgentEnough,
-    Writer,
-    WrongPhrase,
-    must_be_held,
-    refuse_restrained,
-    reports_hide,
-)
-from hub.domain.records import (
+from hub.domain.bodies import (
     NoticeBody,
     ReplyBody,
     encode_notice,
@@ -42,17 +21,24 @@ from hub.domain.records import (
     read_reply_body,
     write_picture,
 )
+from hub.domain.errors import HubError, NotFound, Refused
+from hub.domain.ids import HubId, ObjectId, public_form
+from hub.domain.notices import Kind, Notice, NoticeDraft, Picture, Reply, State
+from hub.domain.policy import (
+    DAY_MS,
+    BoardPolicy,
+    Gone,
+    NotYours,
+    UrgentEnough,
+)
 from hub.domain.submission import FormRefused, Typed, check_notice, check_reply
-from hub.services.identity import Identity
-from hub.services.limits import Gate
-from hub.services.publishing import extend_notice, publish_notice, publish_reply, restore, withdraw
-from hub.storage import authors, decisions, journal, moderation, notices, retention, search, traces
+from hub.services.authorship import Asker, Authorship
+from hub.services.publishing import extend_notice, publish_notice, publish_reply
+from hub.storage import authors, decisions, moderation, notices
 from hub.storage.database import Connection, Database
 from hub.storage.decisions import Origin
 from hub.storage.journal import Pen
-from hub.storage.projections import refresh
 from hub.words import N_
-from hub.words.phrases import make_phrase, normalise
 
 
 class PictureGone(Refused):
@@ -61,15 +47,6 @@ class PictureGone(Refused):
     code = "picture-gone"
     status = 422
     template = N_("A picture is no longer here. Choose it again; the rest of what you typed is kept.")
-
-
-@dataclass(frozen=True, slots=True)
-class Asker:
-    """Who is asking: the device cookie's value or None, the address for limits, the phrase if typed."""
-
-    cookie: str | None = None
-    address: str = ""
-    phrase: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -101,32 +78,6 @@ class Thread:
 
 
 @dataclass(frozen=True, slots=True)
-class Reported:
-    """A report's reference, and whether the item is hidden now."""
-
-    reference: str
-    hidden: bool
-    cookie: str
-
-
-@dataclass(frozen=True, slots=True)
-class Match:
-    """A notice found: in its own words or not, and the texts of its replies in which it was found."""
-
-    notice: Notice
-    itself: bool
-    replies: tuple[str, ...]
-
-
-@dataclass(frozen=True, slots=True)
-class Results:
-    """A page of search results; ``older`` is where the next one begins."""
-
-    matches: tuple[Match, ...]
-    older: search.Place | None
-
-
-@dataclass(frozen=True, slots=True)
 class Kept:
     """A picture of a refused form: ``token`` brings it back."""
 
@@ -140,8 +91,8 @@ class Noticeboard:
     def __init__(
         self,
         database: Database,
-        identity: Identity,
-        gate: Gate,
+        authorship: Authorship,
+        hub: HubId,
         pen: Callable[[], Pen],
         chance: Callable[[int], bytes],
         policy: Callable[[], BoardPolicy],
@@ -151,8 +102,8 @@ class Noticeboard:
     ) -> None:
         """``has_blob`` and ``require_room`` (raises `NoRoom`) look at the disk, in the writer's thread."""
         self._database = database
-        self._identity = identity
-        self._gate = gate
+        self._authorship = authorship
+        self._hub = hub
         self._pen = pen
         self._chance = chance
         self._policy = policy
@@ -188,42 +139,13 @@ class Noticeboard:
         """The hubs whose notices stand here."""
         return await self._database.read_with(decisions.origins)
 
-    async def search(self, query: str, before: search.Place | None, limit: int = 20) -> Results:
-        """Notices in which, or in one of whose replies, every word begins a word; newest first."""
-        now = self._now()
-
-        def read(connection: Connection) -> Results:
-            seen: dict[ObjectId, Notice] = {}
-
-            def visible(notice: ObjectId, obj: ObjectId) -> bool:
-                shown = seen.get(notice) or notices.by_object(connection, now, notice)
-                if shown is None:
-                    return False
-                seen[notice] = shown
-                if shown.state is not State.LIVE or shown.expires_ms <= now or shown.hidden:
-                    return False
-                return obj == notice or moderation.hidden(connection, obj) is None
-
-            found = search.find(connection, query, limit=limit, before=before, visible=visible)
-            hits = []
-            for hit in found.hits:
-                notice = seen[hit.notice]
-                answers = [
-                    notices.reply_by_object(connection, obj) for obj in hit.documents if obj != hit.notice
-                ]
-                texts = tuple(answer.reply.text for answer in answers if answer is not None)
-                hits.append(Match(notice, notice.obj in hit.documents, texts))
-            return Results(tuple(hits), found.older)
-
-        return await self._database.read_with(read)
-
     async def thread(self, name: str, cookie: str | None = None) -> Thread:
         """The notice called ``name`` (canonical public id) in any state, with its replies.
 
         What waits for a caretaker is found by its own device only; what is hidden, by nobody. Raises
         `NotFound`.
         """
-        now, device = self._now(), self._device_hash(cookie)
+        now, device = self._now(), self._authorship.device_hash(cookie)
 
         def read(connection: Connection) -> Thread:
             notice = notices.by_public_id(connection, now, name)
@@ -231,7 +153,7 @@ class Noticeboard:
                 return self._held_thread(connection, name, device)
             if notice.hidden:
                 raise NotFound
-            mine = frozenset(authors.objects_of_device(connection, device)) if device else frozenset()
+            mine = self._authorship.mine(connection, cookie)
             waiting = tuple(
                 self._as_reply(connection, held)
                 for held in moderation.held_replies(connection, notice.obj)
@@ -263,7 +185,9 @@ class Noticeboard:
     async def owns(self, obj: ObjectId, asker: Asker) -> bool:
         """Whether the asker's device or phrase shows that ``obj`` is theirs; a wrong phrase is just no."""
         try:
-            await self._database.read_with(lambda connection: self._require_owner(connection, obj, asker))
+            await self._database.read_with(
+                lambda connection: self._authorship.require_owner(connection, obj, asker)
+            )
         except NotYours:
             return False
         return True
@@ -284,25 +208,25 @@ class Noticeboard:
         policy, now = self._policy(), self._now()
         try:
             draft = self._check(typed, tuple(pictures), policy, now, fallback_lang)
-            cookie = self._admit(asker, policy)
+            cookie = self._authorship.admit(asker)
         except HubError:
             again = await self._sent_before(form_key, asker)
             if again is None:
                 raise
             return again
-        phrase = make_phrase(self._chance(5))
+        phrase = self._authorship.fresh_phrase()
 
         def write(connection: Connection) -> PutUp:
-            obj, made = self._object_of(connection, form_key)
+            obj, made = self._authorship.object_of(connection, form_key)
             if made:
                 return self._as_made(connection, obj, asker)
             self._require_room()
-            device = self._meet(connection, cookie, now)
-            held = must_be_held(policy, _writer(device), now)
+            device = self._authorship.meet(connection, cookie)
+            held = self._authorship.must_wait(device)
             if draft.kind is Kind.URGENT:
                 self._require_few_urgent(connection, policy, now)
             self._require_pictures(draft)
-            self._own(connection, obj, device.hash, phrase)
+            self._authorship.own(connection, obj, device.hash, phrase)
             if held:
                 body = encode_notice(NoticeBody(draft, now), self._chance(16))
                 moderation.hold(
@@ -318,20 +242,20 @@ class Noticeboard:
 
     async def answer(self, name: str, typed: Typed, asker: Asker, form_key: str, fallback_lang: str) -> PutUp:
         """Answer the notice called ``name``; otherwise as `put_up`, and raises `Gone`."""
-        policy, now = self._policy(), self._now()
+        now = self._now()
         try:
             draft = check_reply(typed, fallback_lang)
             notice = (await self.thread(name)).notice
-            cookie = self._admit(asker, policy)
+            cookie = self._authorship.admit(asker)
         except HubError:
             again = await self._sent_before(form_key, asker)
             if again is None:
                 raise
             return again
-        phrase = make_phrase(self._chance(5))
+        phrase = self._authorship.fresh_phrase()
 
         def write(connection: Connection) -> PutUp:
-            obj, made = self._object_of(connection, form_key)
+            obj, made = self._authorship.object_of(connection, form_key)
             if made:
                 return self._as_made(connection, obj, asker)
             self._require_room()
@@ -340,9 +264,9 @@ class Noticeboard:
                 raise NotFound
             if current.state is not State.LIVE or current.expires_ms <= now:
                 raise Gone
-            device = self._meet(connection, cookie, now)
-            held = must_be_held(policy, _writer(device), now)
-            self._own(connection, obj, device.hash, phrase)
+            device = self._authorship.meet(connection, cookie)
+            held = self._authorship.must_wait(device)
+            self._authorship.own(connection, obj, device.hash, phrase)
             if held:
                 body = encode_reply(ReplyBody(draft, now), self._chance(16))
                 moderation.hold(
@@ -374,12 +298,12 @@ class Noticeboard:
             urgent = draft.kind is Kind.URGENT
             ends_ms = min(notice.expires_ms, draft.expires_ms) if urgent else notice.expires_ms
             draft = replace(draft, expires_ms=ends_ms)
-        self._slow_down(asker, policy)
+        self._authorship.slow_down(asker)
 
         def write(connection: Connection) -> bool:
             self._require_room()
-            device = self._require_owner(connection, notice.obj, asker)
-            held = must_be_held(policy, _writer(device), now)
+            device = self._authorship.require_owner(connection, notice.obj, asker)
+            held = self._authorship.must_wait(device)
             waiting = moderation.held(connection, notice.obj)
             current = notices.by_object(connection, now, notice.obj)
             if current is None and waiting is None:
@@ -421,15 +345,15 @@ class Noticeboard:
 
     async def change_reply(self, name: str, typed: Typed, asker: Asker, fallback_lang: str) -> bool:
         """Change one's own reply; True if the change waits. Raises as `change`."""
-        policy, now = self._policy(), self._now()
+        now = self._now()
         reply, notice, _ = await self.reply(name)
         draft = check_reply(typed, fallback_lang)
-        self._slow_down(asker, policy)
+        self._authorship.slow_down(asker)
 
         def write(connection: Connection) -> bool:
             self._require_room()
-            device = self._require_owner(connection, reply.obj, asker)
-            held = must_be_held(policy, _writer(device), now)
+            device = self._authorship.require_owner(connection, reply.obj, asker)
+            held = self._authorship.must_wait(device)
             current = notices.reply_by_object(connection, reply.obj)
             if current is None or current.state is not State.LIVE:
                 raise Gone
@@ -462,10 +386,10 @@ class Noticeboard:
         """Let one's own notice stand its usual time again from now; returns the new end in Unix ms."""
         policy, now = self._policy(), self._now()
         notice = (await self.thread(name, asker.cookie)).notice
-        self._slow_down(asker, policy)
+        self._authorship.slow_down(asker)
 
         def write(connection: Connection) -> int:
-            refuse_restrained(_writer(self._require_owner(connection, notice.obj, asker)), now)
+            self._authorship.require_writer(connection, notice.obj, asker)
             return extend_notice(connection, self._pen(), notice.obj, policy, now, self._chance(16))
 
         return await self._database.write(write)
@@ -477,34 +401,12 @@ class Noticeboard:
         """
         obj = await self._find(name, asker)
 
-        def write(connection: Connection) -> None:
-            self._require_owner(connection, obj, asker)
-            held = moderation.held(connection, obj)
-            if held is not None:
-                traces.leave(connection, traces.NOW, retention.blobs_held(held))
-                moderation.release(connection, obj)
-            if not journal.versions(connection, obj):
-                authors.disown(connection, obj)
-                return
-            withdraw(connection, self._pen(), obj)
-
-        await self._database.write(write)
+        await self._database.write(lambda connection: self._authorship.take_down(connection, obj, asker))
 
     async def put_back(self, name: str, asker: Asker) -> None:
         """Put back what was taken down within the last ``undo_minutes``. Raises `TooLate`, `NotYours`."""
         obj = await self._find(name, asker)
-        now, undo_ms = self._now(), self._policy().undo_minutes * MINUTE_MS
-
-        def write(connection: Connection) -> None:
-            refuse_restrained(_writer(self._require_owner(connection, obj, asker)), now)
-            state, changed_ms = _state(connection, now, obj)
-            if state is State.LIVE:
-                return
-            if state is State.ERASED or now - changed_ms > undo_ms:
-                raise TooLate
-            restore(connection, self._pen(), obj)
-
-        await self._database.write(write)
+        await self._database.write(lambda connection: self._authorship.put_back(connection, obj, asker))
 
     # --- pictures of refused forms ----------------------------------------------------------------
 
@@ -541,69 +443,6 @@ class Noticeboard:
 
         return await self._database.read_with(read)
 
-    # --- reports ----------------------------------------------------------------------------------
-
-    async def report(
-        self, name: str, of: str, reason: Reason, words: str, asker: Asker, form_key: str
-    ) -> Reported:
-        """Report a notice or reply (``of`` says which); what enough people report hides at once (J11).
-
-        Anybody may report, also from a device that may not write. Raises `NotFound`, `TryLater`.
-        """
-        policy, now = self._policy(), self._now()
-        if of == "reply":
-            reply, notice, _ = await self.reply(name)
-            obj, thread = reply.obj, notice.obj
-        else:
-            notice = (await self.thread(name)).notice
-            obj, thread = notice.obj, None
-        cookie = self._admit(asker, policy)
-        reference = base32(self._chance(5))
-        key = self._identity.veil("form", form_key.encode()) if form_key else None
-
-        def write(connection: Connection) -> Reported:
-            earlier = moderation.report_of_form(connection, key) if key else None
-            if earlier is not None:
-                hidden = moderation.hidden(connection, obj) is not None
-                return Reported(earlier.reference, hidden, cookie)
-            device = self._meet(connection, cookie, now)
-            moderation.file_report(
-                connection,
-                moderation.Report(
-                    reference, obj, of, str(reason), words[:1000], device.hash, now, None, None, "", ""
-                ),
-                key,
-            )
-            if moderation.hidden(connection, obj) is not None:
-                return Reported(reference, True, cookie)
-            current = notices.by_object(connection, now, notice.obj)
-            reports = moderation.reports_of(connection, obj)
-            answered = {item.device for item in reports if item.outcome == "kept"}
-            complaints = [
-                Complaint(Reason(item.reason), item.device, self._is_trusted(connection, item.device))
-                for item in reports
-                if item.decided_ms is None and item.device not in answered
-            ]
-            official = of == "notice" and current is not None and current.official
-            if not reports_hide(complaints, official=official):
-                return Reported(reference, False, cookie)
-            moderation.hide(connection, obj, thread, now, "reports", by_reports=True)
-            decisions.decide(connection, now, Act.AUTO_HIDE, str(reason), Role.REPORTS, of, "waiting")
-            return Reported(reference, True, cookie)
-
-        return await self._database.write(write)
-
-    async def outcome(self, reference: str) -> tuple[moderation.Report, bool]:
-        """A report by its reference, and whether its item is hidden now; raises `NotFound`."""
-
-        def read(connection: Connection) -> tuple[moderation.Report, bool]:
-            report = moderation.report(connection, normal_reference(reference))
-            if report is None:
-                raise NotFound
-            return report, moderation.hidden(connection, report.obj) is not None
-
-        return await self._database.read_with(read)
-
     # --- inside -----------------------------------------------------------------------------------
 
     def _now(self) -> int:
@@ -623,58 +462,6 @@ class Noticeboard:
             if not (self._has_blob(picture.full.sha256) and self._has_blob(picture.thumb.sha256)):
                 raise FormRefused({"picture": PictureGone()})
 
-    def _device_hash(self, cookie: str | None) -> bytes | None:
-        return self._identity.veil("device", cookie.encode()) if cookie else None
-
-    def _phrase_hash(self, phrase: str) -> bytes:
-        return self._identity.veil("phrase", normalise(phrase).encode())
-
-    def _slow_down(self, asker: Asker, policy: BoardPolicy) -> None:
-        draws: list[tuple[str, object, object]] = [("address", asker.address, policy.per_address)]
-        if asker.cookie:
-            draws.append(("device", asker.cookie, policy.per_device))
-        self._gate.pass_or_raise(*draws, ("hub", "", policy.whole_hub))  # type: ignore[arg-type]
-
-    def _admit(self, asker: Asker, policy: BoardPolicy) -> str:
-        """Apply the limits; the cookie the device has, or a fresh one."""
-        self._slow_down(asker, policy)
-        return asker.cookie or self._chance(16).hex()
-
-    def _meet(self, connection: Connection, cookie: str, now: int) -> authors.Device:
-        device = self._device_hash(cookie)
-        assert device is not None  # noqa: S101 - a cookie always has a hash
-        known = authors.device(connection, device)
-        if known is not None:
-            return known
-        self._gate.pass_or_raise(("new-device", "", self._policy().new_devices))
-        mark = "-".join(make_phrase(self._chance(5)).split()[:2])
-        return authors.meet(connection, device, mark, now // DAY_MS)
-
-    def _own(self, connection: Connection, obj: ObjectId, device: bytes, phrase: str) -> None:
-        authors.own(connection, obj, device, self._phrase_hash(phrase))
-
-    def _is_trusted(self, connection: Connection, device: bytes | None) -> bool:
-        known = authors.device(connection, device) if device else None
-        return known is not None and known.trusted
-
-    def _require_owner(self, connection: Connection, obj: ObjectId, asker: Asker) -> authors.Device | None:
-        """The author's device, if the asker's own or the phrase shows that ``obj`` is theirs.
-
-        Raises `NotYours`. A phrase stands for the device it was given to, pauses and bans included.
-        """
-        owner = authors.owner(connection, obj)
-        device = self._device_hash(asker.cookie)
-        if owner is None:
-            raise NotYours
-        if device is not None and owner.device == device:
-            return authors.device(connection, device)
-        if not asker.phrase.strip():
-            raise NotYours
-        self._gate.pass_or_raise(("phrase", asker.address, self._policy().phrase_tries))
-        if owner.phrase is None or self._phrase_hash(asker.phrase) != owner.phrase:
-            raise WrongPhrase
-        return authors.device(connection, owner.device) if owner.device else None
-
     async def _sent_before(self, form_key: str, asker: Asker) -> PutUp | None:
         """What the form made when it was sent before; asked when the form is refused.
 
@@ -682,26 +469,10 @@ class Noticeboard:
         """
 
         def read(connection: Connection) -> PutUp | None:
-            obj, made = self._object_of(connection, form_key)
+            obj, made = self._authorship.object_of(connection, form_key)
             return self._as_made(connection, obj, asker) if made else None
 
         return await self._database.read_with(read)
-
-    def _object_of(self, connection: Connection, form_key: str) -> tuple[ObjectId, bool]:
-        """The id of what the form of this one-time key makes, and whether it has made it already.
-
-        The id follows from the key, so that a form sent twice meets itself without an index of keys. What
-        was erased keeps its id: the same form sent again after that makes something new.
-        """
-        if not form_key:
-            return ObjectId(self._chance(16)), False
-        for erased in count():
-            obj = ObjectId(self._identity.veil("object", f"{erased} {form_key}".encode()))
-            if authors.owner(connection, obj) is not None:
-                return obj, True
-            if not journal.has(connection, obj):
-                return obj, False
-        raise AssertionError("count() does not end")
 
     def _as_made(self, connection: Connection, obj: ObjectId, asker: Asker) -> PutUp:
         """What a form made when it was sent before."""
@@ -716,7 +487,7 @@ class Noticeboard:
 
     async def _find(self, name: str, asker: Asker) -> ObjectId:
         """The object id behind a public id: a notice, a reply, or the asker's own held item."""
-        now, device = self._now(), self._device_hash(asker.cookie)
+        now, device = self._now(), self._authorship.device_hash(asker.cookie)
 
         def read(connection: Connection) -> ObjectId:
             notice = notices.by_public_id(connection, now, name)
@@ -743,7 +514,7 @@ class Noticeboard:
             held = moderation.held(connection, obj) if public_form(obj, 26).startswith(name) else None
             if held is not None and held.of == "notice":
                 body = read_notice_body(held.body, held.scope, held.exp_ms)
-                notice = _held_notice(self._identity, held, body.draft)
+                notice = _held_notice(self._hub, held, body.draft)
                 return Thread(notice, (), True, frozenset([obj]), waiting=True)
         raise NotFound
 
@@ -752,7 +523,7 @@ class Noticeboard:
         return Reply(
             obj=held.obj,
             public_id=public_form(held.obj),
-            hub=self._identity.hub,
+            hub=self._hub,
             text=draft.text,
             lang=draft.lang,
             name=draft.name,
@@ -762,32 +533,11 @@ class Noticeboard:
         )
 
 
-def normal_reference(typed: str) -> str:
-    """A report's reference as stored, however it was typed from paper."""
-    return canonical_letters("".join(letter for letter in typed if letter.isalnum()))
-
-
-def _writer(device: authors.Device | None) -> Writer:
-    if device is None:
-        return Writer()
-    return Writer(device.shown, device.trusted, device.paused_until_ms, device.banned_until_ms)
-
-
-def _state(connection: Connection, now: int, obj: ObjectId) -> tuple[State, int]:
-    notice = notices.by_object(connection, now, obj)
-    if notice is not None:
-        return notice.state, notice.changed_ms
-    standing = refresh(connection, obj)
-    if standing is None:
-        raise NotFound
-    return standing.state, standing.changed_ms
-
-
-def _held_notice(identity: Identity, held: moderation.Held, draft: NoticeDraft) -> Notice:
+def _held_notice(hub: HubId, held: moderation.Held, draft: NoticeDraft) -> Notice:
     return Notice(
         obj=held.obj,
         public_id=public_form(held.obj),
-        hub=identity.hub,
+        hub=hub,
         kind=draft.kind,
         title=draft.title,
         text=draft.text,

@@ -6,9 +6,15 @@ each picture in turn it writes ``<number>.jpg`` and ``<number>.thumb.jpg`` into 
 of JSON to stdout: ``{"width", "height", "thumb_width", "thumb_height"}``, or ``{"trouble": code}`` and
 the end. The caller counts the lines, so it knows which picture a killed worker was at.
 
+With ``photo`` in the job there is one path, a photograph for the file share, and only a thumbnail is
+made of it, with the sizes of the whole picture. If ``copy`` names a file (empty, made by the caller), a
+copy without device data is written into it first, which has a line ``{}`` of its own, and the thumbnail
+is made from the copy.
+
 What arrives is hostile until re-encoded: decoders are C code. Hence the process of its own, with limits
 on memory, processor time, file size and open files that it sets before it opens anything, and no other
-module of the hub. A picture is never held twice at full size: it is flattened and shrunk in strips.
+module of the hub but the one that copies. A picture is never held twice at full size: it is flattened
+and shrunk in strips.
 """
 
 from __future__ import annotations
@@ -20,21 +26,26 @@ import os
 import resource
 import sys
 import warnings
+from collections.abc import Callable, Iterator
 from contextlib import suppress
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 from PIL import Image, ImageFile
 
+from hub.services.picture_files import HEAD, Trouble, clean, format_of, webp_pixels
+
 STRIP_PIXELS = 1_000_000
 LARGEST_PROFILE = 16 * 1024
 """Bytes of a colour profile worth reading: a phone's has about 500, a printing press's half a million."""
-LARGEST_FILE = 8 * 1024 * 1024
 THUMB_TALLNESS = 2
 """A thumbnail is at most this many times as high as it may be wide."""
-HUNGER = 8
-"""Bytes of memory that a pixel of a progressive JPEG may want."""
+HUNGER = {"JPEG": 8, "WEBP": 16}
+"""Bytes of memory that a pixel may want while it is decoded, for decoders that say "broken" without it."""
 ORIENTATION = 0x0112
+FIRST_ON_ITS_SIDE = 5
+"""From this orientation on, width and height change places."""
 UPRIGHT = {
     2: Image.Transpose.FLIP_LEFT_RIGHT,
     3: Image.Transpose.ROTATE_180,
@@ -44,28 +55,6 @@ UPRIGHT = {
     7: Image.Transpose.TRANSVERSE,
     8: Image.Transpose.ROTATE_90,
 }
-HEIF_BRANDS = frozenset(
-    {b"heic", b"heix", b"heim", b"heis", b"hevc", b"hevx", b"hevm", b"hevs", b"mif1", b"msf1"}
-)
-
-
-class Trouble(Exception):
-    """Why a picture is not usable: one of the codes that hub.services.pictures turns into sentences."""
-
-
-def format_of(head: bytes) -> str:
-    """Pillow's name of the format that a file's first 32 bytes promise. Raises Trouble for all others."""
-    if head.startswith(b"\xff\xd8\xff"):
-        return "JPEG"
-    if head.startswith(b"\x89PNG\r\n\x1a\n"):
-        return "PNG"
-    if head.startswith((b"GIF87a", b"GIF89a")):
-        return "GIF"
-    if head.startswith(b"RIFF") and head[8:12] == b"WEBP":
-        return "WEBP"
-    if head[4:8] == b"ftyp" and head[8:12] in HEIF_BRANDS and b"avif" not in head:
-        raise Trouble("heic")
-    raise Trouble("not-a-picture")
 
 
 def fitted(size: tuple[int, int], box: tuple[int, int]) -> tuple[int, int]:
@@ -144,29 +133,42 @@ def thumbnail(image: Image.Image, width: int, most_bytes: int) -> tuple[bytes, t
         size = fitted(size, (max(1, size[0] * 3 // 4), max(1, size[1] * 3 // 4)))
 
 
-def decoded(path: Path, job: dict[str, Any]) -> ImageFile.ImageFile:
-    """The picture at ``path``, a JPEG at a scale near what is wanted. The header is judged first."""
+def decoded(path: Path, job: dict[str, Any]) -> tuple[ImageFile.ImageFile, tuple[int, int]]:
+    """The picture at ``path``, a JPEG at a scale near what is wanted, and its size at full scale.
+
+    The header is judged first. MemoryError also where a decoder says "broken" when memory ran out.
+    """
     with path.open("rb") as file:
-        image = Image.open(file, formats=(format_of(file.read(32)),))
-        pixels = image.width * image.height
-        if pixels > job["pixels"]:
-            raise Trouble("too-many-pixels")
-        image.draft(None, fitted(image.size, (job["side"], job["side"])))
+        head = file.read(HEAD)
+        format, pixels = format_of(head), webp_pixels(head)
         try:
+            image = Image.open(file, formats=(format,))
+            size = image.size
+            pixels = size[0] * size[1]
+            if pixels > job["jpeg_pixels" if format == "JPEG" else "pixels"]:
+                raise Trouble("too-many-pixels")
+            image.draft(None, fitted(size, (job["side"], job["side"])))
             image.load()
-        except OSError:
-            # The decoder of JPEG says "broken" when it means that memory ran out.
-            raise Trouble("too-many-pixels" if pixels * HUNGER > job["memory"] else "broken") from None
-        return image
+        except OSError as error:
+            if error.errno is None and pixels * HUNGER.get(format, 0) > job["memory"]:
+                raise MemoryError from None
+            raise
+        return image, size
 
 
-def prepare(path: Path, folder: Path, number: int, job: dict[str, Any]) -> dict[str, int]:
-    """Re-encode one picture into ``folder``, return the sizes. Raises Trouble and whatever Pillow raises."""
-    image = decoded(path, job)
+def opened(path: Path, job: dict[str, Any]) -> tuple[Image.Image, tuple[int, int]]:
+    """A small upright sRGB version of a picture, and the size of the whole when upright."""
+    image, size = decoded(path, job)
     turn, profile = orientation(image), image.info.get("icc_profile")
     picture = in_srgb(shrunk(image, fitted(image.size, (job["side"], job["side"]))), profile)
     if turn in UPRIGHT:
         picture = picture.transpose(UPRIGHT[turn])
+    return picture, size[::-1] if turn >= FIRST_ON_ITS_SIDE else size
+
+
+def prepare(path: Path, folder: Path, number: int, job: dict[str, Any]) -> dict[str, int]:
+    """Re-encode one picture into ``folder``, return the sizes. Raises Trouble and whatever Pillow raises."""
+    picture, _ = opened(path, job)
     full = jpeg(picture, job["quality"])
     thumb, (thumb_width, thumb_height) = thumbnail(picture, job["thumb_width"], job["thumb_bytes"])
     (folder / f"{number}.jpg").write_bytes(full)
@@ -179,13 +181,30 @@ def prepare(path: Path, folder: Path, number: int, job: dict[str, Any]) -> dict[
     }
 
 
-def answer(path: Path, folder: Path, number: int, job: dict[str, Any]) -> dict[str, Any]:
-    """One line for the caller about one picture."""
+def copy(path: Path, to: Path) -> dict[str, int]:
+    """Write a copy of the picture without device data into the file ``to``, which exists."""
+    with path.open("rb") as source, to.open("r+b") as sink:
+        clean(source, sink)
+    return {}
+
+
+def miniature(path: Path, folder: Path, job: dict[str, Any]) -> dict[str, int]:
+    """Make a thumbnail of a photograph, return its sizes and those of the photograph."""
+    picture, (width, height) = opened(path, job)
+    thumb, (thumb_width, thumb_height) = thumbnail(picture, job["thumb_width"], job["thumb_bytes"])
+    (folder / "1.thumb.jpg").write_bytes(thumb)
+    return {"width": width, "height": height, "thumb_width": thumb_width, "thumb_height": thumb_height}
+
+
+def answer(work: Callable[[], dict[str, int]]) -> dict[str, Any]:
+    """One line for the caller: what ``work`` returns, or the trouble it had."""
     try:
-        return prepare(path, folder, number, job)
+        return work()
     except Trouble as trouble:
         return {"trouble": str(trouble)}
-    except (MemoryError, Image.DecompressionBombError, Image.DecompressionBombWarning):
+    except MemoryError:
+        return {"trouble": "too-much-memory"}
+    except (Image.DecompressionBombError, Image.DecompressionBombWarning):
         return {"trouble": "too-many-pixels"}
     except OSError as error:
         if error.errno in (errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EIO):
@@ -197,6 +216,20 @@ def answer(path: Path, folder: Path, number: int, job: dict[str, Any]) -> dict[s
         return {"trouble": "broken"}
 
 
+def works(job: dict[str, Any]) -> Iterator[Callable[[], dict[str, int]]]:
+    """What the job asks for, step by step; each has a line in the answer."""
+    paths, folder = [Path(path) for path in job["paths"]], Path(job["folder"])
+    if not job["photo"]:
+        for number, path in enumerate(paths, start=1):
+            yield partial(prepare, path, folder, number, job)
+    elif job["copy"]:
+        to = Path(job["copy"])
+        yield partial(copy, paths[0], to)
+        yield partial(miniature, to, folder, job)
+    else:
+        yield partial(miniature, paths[0], folder, job)
+
+
 def limit(job: dict[str, Any]) -> None:
     """Take from this process what it does not need. Processor time is given picture by picture."""
     os.nice(10)
@@ -206,7 +239,7 @@ def limit(job: dict[str, Any]) -> None:
         (resource.RLIMIT_CORE, 0),
         (resource.RLIMIT_NPROC, 0),
         (resource.RLIMIT_NOFILE, 16),
-        (resource.RLIMIT_FSIZE, LARGEST_FILE),
+        (resource.RLIMIT_FSIZE, job["largest"]),
         (resource.RLIMIT_AS, job["memory"]),
     ):
         resource.setrlimit(what, (most, most))
@@ -222,20 +255,21 @@ def grant(seconds: int) -> None:
 def main() -> None:
     """Do the job given as the only argument.
 
-    Its limits: ``memory`` (bytes of address space), ``cpu`` (seconds a picture), ``pixels`` (of a picture
-    as it arrives), ``side`` (longest of the result), ``quality`` (JPEG), ``thumb_width``, ``thumb_bytes``.
+    Its limits: ``memory`` (bytes of address space), ``cpu`` (seconds a step), ``largest`` (bytes of a file
+    it may write), ``pixels`` and ``jpeg_pixels`` (of a picture as it arrives, and of a JPEG), ``side``
+    (longest of what is opened), ``quality`` (JPEG), ``thumb_width``, ``thumb_bytes``.
     """
     job = json.loads(sys.argv[1])
     limit(job)
-    Image.MAX_IMAGE_PIXELS = job["pixels"]
+    Image.MAX_IMAGE_PIXELS = max(job["pixels"], job["jpeg_pixels"])
     warnings.simplefilter("ignore")
     warnings.simplefilter("error", Image.DecompressionBombWarning)
     os.dup2(
         os.open(os.devnull, os.O_WRONLY), sys.stderr.fileno()
     )  # pictures must not write into the hub's log
-    for number, path in enumerate(job["paths"], start=1):
+    for work in works(job):
         grant(job["cpu"])
-        line = answer(Path(path), Path(job["folder"]), number, job)
+        line = answer(work)
         print(json.dumps(line), flush=True)  # noqa: T201 - the answer to the hub
         if "trouble" in line:
             break

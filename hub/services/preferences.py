@@ -9,12 +9,13 @@ from hub import settings as files
 from hub.domain.errors import Refused
 from hub.domain.limits import Rate
 from hub.domain.notices import Scope
-from hub.domain.policy import BoardPolicy, Posting
+from hub.domain.policy import BoardPolicy, FilePolicy, Posting
 from hub.services.caretaking import Caretaking
 from hub.settings import Settings
 from hub.words import N_
 
 TEN_MINUTES = 600
+_MEGABYTE = 1_000_000
 
 
 class NotWhileRunning(Refused):
@@ -60,7 +61,7 @@ class Preferences:
         if key not in self._live:
             raise NotWhileRunning(key=key)
         value = files.value_of(files.apply(self.current, {key: text}), key)
-        public_value = value if key.startswith(("board.", "limits.")) else ""
+        public_value = value if key.startswith(("board.", "limits.", "files.")) else ""
         await caretaking.change_setting(key, text, public_value, actor)
         self._changed[key] = text
         self.current = files.apply(self.current, {key: text})
@@ -106,6 +107,18 @@ class Preferences:
             phrase_tries=Rate(limits.phrase_tries, TEN_MINUTES),
             urgent_per_day=board.urgent_per_day,
             report_days=board.report_days,
+        )
+
+    def file_policy(self) -> FilePolicy:
+        """What the file share's limits are at this moment."""
+        limits = self.current.files
+        return FilePolicy(
+            largest=limits.largest_megabytes * _MEGABYTE,
+            per_device_day=limits.device_megabytes * _MEGABYTE,
+            files_per_day=limits.device_files,
+            per_collection=limits.collection_megabytes * _MEGABYTE,
+            upload_hours=limits.upload_hours,
+            box_days=limits.box_days,
         )
 
     def _usable(self, key: str, value: str) -> bool:

@@ -8,18 +8,23 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import replace
 
+from hub.domain.bodies import (
+    CollectionBody,
+    FileBody,
+    NoticeBody,
+    ReplyBody,
+    decode_notice,
+    encode_collection,
+    encode_file,
+    encode_notice,
+    encode_reply,
+)
+from hub.domain.files import CollectionDraft, FileDraft
 from hub.domain.ids import ObjectId
 from hub.domain.notices import Kind, Notice, NoticeDraft, ReplyDraft, Scope, State
 from hub.domain.policy import DAY_MS, RETRACT_MARGIN_MS, URGENT_MAX_MS, BoardPolicy, Gone
 from hub.domain.projection import Logged
-from hub.domain.records import (
-    NoticeBody,
-    RecordType,
-    ReplyBody,
-    decode_notice,
-    encode_notice,
-    encode_reply,
-)
+from hub.domain.records import RecordType
 from hub.storage import authors, journal, moderation, notices, traces
 from hub.storage.database import Connection
 from hub.storage.journal import Pen
@@ -78,6 +83,63 @@ def publish_reply(
             ReplyBody(draft, stamp.ms if posted_ms is None else posted_ms, edited_ms), salt
         ),
         ref=notice.obj,
+    )
+    refresh(connection, obj, [logged] if posted_ms is None else None)
+
+
+def publish_collection(
+    connection: Connection,
+    pen: Pen,
+    obj: ObjectId,
+    draft: CollectionDraft,
+    salt: bytes,
+    *,
+    posted_ms: int | None = None,
+    edited_ms: int | None = None,
+) -> None:
+    """Write a collection, or a further version of it."""
+    logged = journal.publish(
+        connection,
+        pen,
+        RecordType.COLLECTION,
+        obj,
+        draft.expires_ms,
+        draft.scope,
+        lambda stamp: encode_collection(
+            CollectionBody(draft, stamp.ms if posted_ms is None else posted_ms, edited_ms), salt
+        ),
+    )
+    refresh(connection, obj, [logged] if posted_ms is None else None)
+
+
+def publish_file(
+    connection: Connection,
+    pen: Pen,
+    obj: ObjectId,
+    draft: FileDraft,
+    collection: ObjectId,
+    salt: bytes,
+    *,
+    posted_ms: int | None = None,
+    edited_ms: int | None = None,
+    before_ms: int = 0,
+) -> None:
+    """Write a file of a collection, or a further version of it; its blobs are kept already.
+
+    Several files that are put up together keep their order by ``before_ms``: how long before this moment
+    a first version counts as posted.
+    """
+    logged = journal.publish(
+        connection,
+        pen,
+        RecordType.FILE,
+        obj,
+        draft.expires_ms,
+        draft.scope,
+        lambda stamp: encode_file(
+            FileBody(draft, stamp.ms - before_ms if posted_ms is None else posted_ms, edited_ms), salt
+        ),
+        ref=collection,
     )
     refresh(connection, obj, [logged] if posted_ms is None else None)
 

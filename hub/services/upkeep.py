@@ -37,8 +37,8 @@ class Upkeep:
         findings, records, blobs = await self._database.maintain(look)
         for sha256 in blobs:
             if not await asyncio.to_thread(self._sound, sha256):
-                findings.append(Finding("blob", f"picture {sha256[:16]}… is missing or damaged"))
-        counted = f"{records} records, {len(blobs)} pictures and thumbnails"
+                findings.append(Finding("blob", f"file or picture {sha256[:16]}… is missing or damaged"))
+        counted = f"{records} records, {len(blobs)} files and pictures"
         return CheckResult(tuple(findings), counted)
 
     async def rebuild(self) -> int:

@@ -1,7 +1,8 @@
 """Blobs: files named by the SHA-256 of their bytes, written so that a power cut leaves all of one or nothing.
 
 ``root/tmp`` is the staging folder, emptied at every start; ``root/blobs/aa/<sha256>`` holds what is kept.
-Staged files become blobs by rename, so both must lie on one file system.
+Staged files become blobs by rename, so both must lie on one file system. ``root/quarantine/<sha256>`` is
+where a blob goes whose bytes are found not to be what its name says.
 
 Order is what keeps promises here: a blob is kept (and fsynced) *before* the row that names it is
 committed, and removed only *after* the row is gone. Two residents may post the same picture, so
@@ -11,6 +12,8 @@ committed, and removed only *after* the row is gone. Two residents may post the 
   row names any more;
 
 then no removal can fall between another's ``keep()`` and its row.
+
+Bytes that are kept again replace those that were there, so that keeping heals what a card has spoilt.
 """
 
 from __future__ import annotations
@@ -22,10 +25,14 @@ import re
 import secrets
 import shutil
 import threading
+import zlib
 from collections.abc import Container, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
+from enum import Enum
+from functools import reduce
 from pathlib import Path
+from typing import Protocol
 
 from hub.domain.errors import NoRoom, NotFound
 from hub.domain.notices import BlobRef
@@ -36,6 +43,10 @@ PIECE = 256 * 1024
 _NAME = re.compile(r"[0-9a-f]{64}")
 _FOLDER = re.compile(r"[0-9a-f]{2}")
 _CARD_TROUBLE = frozenset({errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EIO})
+_UNREADABLE = frozenset(
+    {errno.EIO, errno.EUCLEAN, errno.EBADMSG, errno.ENODATA, errno.EREMOTEIO, errno.ELOOP, errno.EISDIR}
+)
+"""What a card answers that has lost a file, or a file system that finds something else in its place."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -67,6 +78,80 @@ def card_trouble() -> Iterator[None]:
         raise
 
 
+class Found(Enum):
+    """What reading a blob through came to."""
+
+    SOUND = "sound"
+    BROKEN = "broken"
+    """Its bytes are not what its name says, or cannot be read."""
+    GONE = "gone"
+
+
+class Inspection:
+    """One blob read from the card, a stretch at a time, to see whether its bytes still have its name.
+
+    Nothing is held open between two stretches, so it can be left at any time. Blocking.
+    """
+
+    def __init__(self, path: Path) -> None:
+        self.sha256 = path.name
+        self.found: Found | None = None
+        """None until all is read."""
+        self.identity: _Identity | None = None
+        self._path = path
+        self._hash = hashlib.sha256()
+        self._offset = 0
+
+    def read(self, most: int) -> int:
+        """Read up to ``most`` bytes more and return how many there were; at the end, `found` is set.
+
+        They come from the card itself and are not left in the system's cache, where they would take
+        the place of what people ask for. Raises OSError for what says nothing about the blob.
+        """
+        try:
+            descriptor = os.open(self._path, os.O_RDONLY | os.O_NOFOLLOW | os.O_CLOEXEC)
+            try:
+                return self._read(descriptor, most)
+            finally:
+                os.close(descriptor)
+        except FileNotFoundError:
+            self.found = Found.GONE
+        except OSError as error:
+            if error.errno not in _UNREADABLE:
+                raise
+            self.found = Found.BROKEN
+            if self.identity is None:
+                self.identity = _identity(self._path)
+        return 0
+
+    def _read(self, descriptor: int, most: int) -> int:
+        identity = _identity(descriptor)
+        if identity != self.identity:  # the first time, or it was kept again meanwhile
+            self.identity, self._offset, self._hash = identity, 0, hashlib.sha256()
+        os.posix_fadvise(descriptor, self._offset, most, os.POSIX_FADV_DONTNEED)
+        try:
+            data = os.pread(descriptor, most, self._offset)
+        finally:
+            os.posix_fadvise(descriptor, self._offset, most, os.POSIX_FADV_DONTNEED)
+        self._hash.update(data)
+        self._offset += len(data)
+        if len(data) < most:
+            self.found = Found.SOUND if self._hash.hexdigest() == self.sha256 else Found.BROKEN
+        return len(data)
+
+
+class Whole(Protocol):
+    """A file on the blobs' file system that is complete, closed and fsynced, and the name of its bytes."""
+
+    @property
+    def path(self) -> Path:
+        """Where it lies."""
+
+    @property
+    def ref(self) -> BlobRef:
+        """What its bytes are called."""
+
+
 class BlobStore:
     """Content-addressed files under ``root``. Every method blocks: call it in a thread; many may.
 
@@ -81,6 +166,7 @@ class BlobStore:
         self.failed: OSError | None = None
         self._root = root
         self._blobs = root / "blobs"
+        self._quarantine = root / "quarantine"
         self._durable: set[str] = set()
         self._lock = threading.Lock()
 
@@ -136,6 +222,20 @@ class BlobStore:
                 raise
         return self.keep(staged)
 
+    def settle(self, whole: Whole) -> None:
+        """Make a blob of a file that is whole, and return once it is on the card under its name.
+
+        ``whole.path`` stays, as another name of the same bytes, for the caller to unlink: after the commit
+        of the row that names the blob nothing is lost, and before it everything can be tried again.
+        """
+        staged = self.staging / secrets.token_hex(16)
+        with card_trouble():
+            os.link(whole.path, staged, follow_symlinks=False)
+            try:
+                self._settle(staged, whole.ref)
+            finally:  # renaming a file to its own other name does nothing
+                staged.unlink(missing_ok=True)
+
     def path(self, sha256: str) -> Path:
         """Where the blob lies, or would lie. NotFound for anything but 64 lower-case hex digits."""
         if not _NAME.fullmatch(sha256):
@@ -163,6 +263,16 @@ class BlobStore:
         except FileNotFoundError:
             raise NotFound from None
 
+    def crc32(self, sha256: str) -> int:
+        """The CRC-32 of the blob's bytes. NotFound when the blob is not here."""
+        try:
+            with self.path(sha256).open("rb") as file:
+                return reduce(
+                    lambda crc, piece: zlib.crc32(piece, crc), iter(lambda: file.read(PIECE), b""), 0
+                )
+        except FileNotFoundError:
+            raise NotFound from None
+
     def verify(self, sha256: str) -> bool:
         """Whether the blob is here, can be read, and its bytes still have its name."""
         try:
@@ -180,8 +290,10 @@ class BlobStore:
         with card_trouble():
             with self._lock:
                 path.unlink(missing_ok=True)
-            if path.parent.is_dir():  # a process that died here may have unlinked without the fsync
-                self._fsync_or_fail(path.parent)
+                (self._quarantine / sha256).unlink(missing_ok=True)
+            for folder in (path.parent, self._quarantine):
+                if folder.is_dir():  # a process that died here may have unlinked without the fsync
+                    self._fsync_or_fail(folder)
 
     def collect(self, referenced: Container[str], *, older_than_ms: int, now_ms: int) -> list[str]:
         """Remove blobs that no row names and that were kept over ``older_than_ms`` ago; return their names.
@@ -204,6 +316,80 @@ class BlobStore:
                     removed += gone
         return removed
 
+    def names_after(self, position: str) -> list[str]:
+        """Blobs whose names follow ``position``, in order: those of one folder at a time, none at the end."""
+        for folder in sorted(self._folders()):
+            if folder.name >= position[:2]:
+                names = (path.name for path in folder.iterdir())
+                found = sorted(name for name in names if _NAME.fullmatch(name) and name > position)
+                if found:
+                    return found
+        return []
+
+    def inspect(self, sha256: str) -> Inspection:
+        """A look at the bytes of a blob. NotFound for what cannot be a name."""
+        return Inspection(self.path(sha256))
+
+    def set_aside(self, inspection: Inspection) -> bool:
+        """Move a blob that was found broken into the quarantine; return once it lies there for good.
+
+        False when it has gone, or was kept again since it was read.
+        """
+        path = self.path(inspection.sha256)
+        with card_trouble():
+            if not self._quarantine.is_dir():
+                self._quarantine.mkdir(mode=0o700)
+                self._fsync_or_fail(self._root)
+            with self._lock:
+                if inspection.identity is None or _identity(path) != inspection.identity:
+                    return False
+                path.rename(self._quarantine / path.name)
+            for folder in (self._quarantine, path.parent):
+                self._fsync_or_fail(folder)
+        return True
+
+    def set_aside_names(self) -> list[str]:
+        """The blobs that lie in the quarantine."""
+        try:
+            names = [path.name for path in self._quarantine.iterdir()]
+        except FileNotFoundError:
+            return []
+        return sorted(name for name in names if _NAME.fullmatch(name))
+
+    def inspect_set_aside(self, sha256: str) -> Inspection:
+        """A second look at one that lies in the quarantine: the card may have recovered."""
+        return Inspection(self._quarantine / self.path(sha256).name)
+
+    def bring_back(self, inspection: Inspection) -> None:
+        """Make a blob again of one in the quarantine that was found sound after all."""
+        path = self._quarantine / inspection.sha256
+        with card_trouble():
+            descriptor = os.open(path, os.O_RDONLY | os.O_NOFOLLOW | os.O_CLOEXEC)
+            try:
+                ref = _name(descriptor)
+            finally:
+                os.close(descriptor)
+            if ref.sha256 == inspection.sha256:
+                self._settle(path, ref)
+                self._fsync_or_fail(self._quarantine)
+
+    def drop_set_aside(self, sha256: str) -> None:
+        """Unlink the blob in the quarantine, if it is there, and return once it is gone from the card."""
+        with card_trouble():
+            (self._quarantine / self.path(sha256).name).unlink(missing_ok=True)
+            if self._quarantine.is_dir():
+                self._fsync_or_fail(self._quarantine)
+
+    def is_read_only(self) -> bool:
+        """Whether the card takes no writes at all; tried with an empty file in the staging folder."""
+        probe = self.staging / secrets.token_hex(16)
+        try:
+            probe.touch(exist_ok=False)
+            probe.unlink()
+        except OSError as error:
+            return error.errno == errno.EROFS
+        return False
+
     def free_bytes(self) -> int:
         """Bytes of the card that the hub may still fill."""
         card = os.statvfs(self._root)
@@ -220,7 +406,7 @@ class BlobStore:
             raise NoRoom
 
     def _settle(self, staged: Path, ref: BlobRef) -> None:
-        """Rename ``staged`` to its name, or drop it for its equal that is there; make the name durable."""
+        """Rename ``staged`` to its name, in place of what may be there; make the name durable."""
         if self.failed:
             raise NoRoom from self.failed
         target = self.path(ref.sha256)
@@ -229,13 +415,9 @@ class BlobStore:
             folder.mkdir(mode=0o700, exist_ok=True)
             self._fsync_or_fail(self._blobs)
             self._durable.add(folder.name)
+        os.utime(staged)  # young: collect() leaves it alone until its row is there
         with self._lock:
-            if _size(target) == ref.size:
-                os.utime(target)  # young again: collect() leaves it alone until its new row is there
-                staged.unlink()
-            else:
-                staged.rename(target)
-        # Also for a file that was there: whoever renamed it may not have come to this line.
+            staged.rename(target)
         self._fsync_or_fail(folder)
 
     def _fsync_or_fail(self, folder: Path) -> None:
@@ -273,11 +455,17 @@ def _name(descriptor: int) -> BlobRef:
     return BlobRef(sha256=whole.hexdigest(), size=size, pieces=pieces.hexdigest())
 
 
-def _size(path: Path) -> int | None:
+_Identity = tuple[int, int, int, int]
+"""Device, inode, size and time of a file: another when bytes were kept in its place."""
+
+
+def _identity(file: int | Path) -> _Identity | None:
+    """None when it is not there."""
     try:
-        return path.stat().st_size
+        found = file.lstat() if isinstance(file, Path) else os.fstat(file)
     except FileNotFoundError:
         return None
+    return found.st_dev, found.st_ino, found.st_size, found.st_mtime_ns
 
 
 def _fsync_folder(folder: Path) -> None:

@@ -2,7 +2,8 @@
 
 Promises: a write is answered only after its COMMIT was fsynced (``synchronous=FULL``); writes that
 arrive while an fsync runs share the next one; each write is all or nothing; readers never wait for
-the writer. Nobody else writes to the file.
+the writer. Nobody else writes to the file. On a card without room a write is tried once more with the
+room of the ballast.
 """
 
 from __future__ import annotations
@@ -13,7 +14,7 @@ import os
 import sqlite3
 import threading
 from collections.abc import Awaitable, Callable, Iterable, Sequence
-from contextlib import ExitStack, closing
+from contextlib import ExitStack, closing, suppress
 from pathlib import Path
 from queue import Empty, SimpleQueue
 from typing import Any, NamedTuple, TypeVar
@@ -21,6 +22,7 @@ from typing import Any, NamedTuple, TypeVar
 import aiosqlite
 
 from hub.domain.errors import NoRoom
+from hub.storage.ballast import Ballast
 from hub.storage.migrate import migrate, require_ours
 from hub.words import N_
 
@@ -38,8 +40,12 @@ to journal: 45 kB instead of 11 kB reach the card for each notice otherwise (per
 CHECKPOINT_BYTES = 5 * 1024 * 1024
 """Written to the WAL between checkpoints: the more, the more posts share each page of an index in one.
 A commit that begins below it still has to fit into the WAL."""
+SHARED_BYTES = 64 * 1024
+"""Of the file that connections share; enough for a WAL of 8,000 pages."""
 _SHARE = 256
 """Writes that may share one commit: bounds what one failing commit takes with it."""
+_FULL = ("SQLITE_FULL", "SQLITE_IOERR_SHMSIZE")
+"""What SQLite says of a card without room; the second of the file that its connections share."""
 
 _PRAGMAS = (
     "PRAGMA foreign_keys = ON",
@@ -96,8 +102,15 @@ class _Reader(aiosqlite.Connection):
 class Database:
     """Open with `Database.open` (in a thread), join with `start`, leave with `close`."""
 
-    def __init__(self, path: Path, connection: sqlite3.Connection, committed: Callable[[], None]) -> None:
+    def __init__(
+        self,
+        path: Path,
+        connection: sqlite3.Connection,
+        committed: Callable[[], None],
+        ballast: Ballast | None = None,
+    ) -> None:
         self.path = path
+        self._ballast = ballast
         self._connection = connection
         self._committed = committed
         self._queue: SimpleQueue[_Job | None] = SimpleQueue()
@@ -111,11 +124,19 @@ class Database:
         """Set once a commit failed with an I/O error: from then on every write is refused."""
 
     @classmethod
-    def open(cls, path: Path, now_ms: int, program: str, committed: Callable[[], None]) -> Database:
+    def open(
+        cls,
+        path: Path,
+        now_ms: int,
+        program: str,
+        committed: Callable[[], None],
+        ballast: Ballast | None = None,
+    ) -> Database:
         """Open or create the database at ``path`` and migrate it. Blocking: call it in a thread.
 
         ``committed`` is called on the event loop after each commit that changed something and before
-        its writers are answered. Raises the errors of `hub.storage.migrate`, `NoRoom`.
+        its writers are answered. ``ballast`` is given up for a write that finds no room. Raises the
+        errors of `hub.storage.migrate`, `NoRoom`.
         """
         with ExitStack() as opened:
             try:
@@ -124,10 +145,11 @@ class Database:
                 migrate(connection, now_ms, program)
                 if _wal_size(path) < WAL_BYTES:
                     _grow_wal(connection, path)
+                _take_room_for_shared_memory(path)
             except sqlite3.DatabaseError as error:
                 raise _refusal(error) from error
             opened.pop_all()
-        return cls(path, connection, committed)
+        return cls(path, connection, committed, ballast)
 
     def prepare(self, work: Callable[[sqlite3.Connection], T]) -> T:
         """Run ``work`` in one transaction before `start`. Blocking."""
@@ -152,12 +174,16 @@ class Database:
         """Run ``work`` in the writer's thread inside a transaction; return its result once it is durable.
 
         What ``work`` raises is raised here after its changes were undone. A full or read-only disk is
-        `NoRoom`; an I/O error is `StorageFailed`, and so is every write after it.
+        `NoRoom`; an I/O error is `StorageFailed`, and so is every write after it. On a full disk
+        ``work`` may run twice, so it changes nothing but the database.
         """
         return await self._submit(work, alone=False)
 
     async def maintain(self, work: Callable[[sqlite3.Connection], T]) -> T:
-        """Run ``work`` in the writer's thread outside any transaction: checkpoints, checks, VACUUM."""
+        """Run ``work`` in the writer's thread outside any transaction: checkpoints, checks, VACUUM.
+
+        On a full disk it may run twice; the ballast is only lent to it.
+        """
         return await self._submit(work, alone=True)
 
     async def touch(self) -> None:
@@ -220,10 +246,7 @@ class Database:
             if first is None:
                 return
             if first.alone:
-                outcome = self._attempt(first.work)
-                if self._connection.in_transaction:  # what failed in the middle of one of its own
-                    self._connection.execute("ROLLBACK")
-                self._tell([(first.answer, *outcome)], changed=True)
+                self._tell([(first.answer, *self._attempt_alone(first.work))], changed=True)
                 continue
             batch, stop = [first], False
             while len(batch) < _SHARE:
@@ -248,8 +271,8 @@ class Database:
             for job in batch:
                 connection.execute("SAVEPOINT job")
                 result, error = self._attempt(job.work)
-                if error is not None and not connection.in_transaction:
-                    raise error  # SQLite itself rolled everything back: a full disk, say
+                if error is not None and (not connection.in_transaction or is_full(error)):
+                    raise error  # SQLite itself rolled everything back, or all may be tried once more
                 if error is not None:
                     connection.execute("ROLLBACK TO job")
                 connection.execute("RELEASE job")
@@ -258,12 +281,29 @@ class Database:
         except BaseException as error:  # every waiting writer must hear of it, whatever it was
             if connection.in_transaction:
                 connection.execute("ROLLBACK")
+            if is_full(error) and self._ballast is not None and self._ballast.free():
+                self._commit_together(batch)
+                return
             refusal = _refusal(error)
             if isinstance(refusal, StorageFailed):
                 self.failed = error
             self._tell([(job.answer, None, refusal) for job in batch], changed=False)
             return
         self._tell(outcomes, changed=connection.total_changes != before)
+
+    def _attempt_alone(self, work: Callable[[sqlite3.Connection], Any]) -> tuple[Any, BaseException | None]:
+        outcome = self._attempt(work)
+        self._end_transaction()
+        if is_full(outcome[1]) and self._ballast is not None and self._ballast.free():
+            outcome = self._attempt(work)
+            self._end_transaction()
+            with suppress(NoRoom):
+                self._ballast.take_back()
+        return outcome
+
+    def _end_transaction(self) -> None:
+        if self._connection.in_transaction:  # what failed in the middle of one of its own
+            self._connection.execute("ROLLBACK")
 
     def _attempt(self, work: Callable[[sqlite3.Connection], Any]) -> tuple[Any, BaseException | None]:
         try:
@@ -305,14 +345,24 @@ def leave_no_trace(connection: sqlite3.Connection) -> None:
     Run by `Database.maintain` after an erasure. ``secure_delete`` alone is not enough: a row that
     SQLite moved to another page leaves a copy in the old one (3 of 4,000 erased words in a trial;
     none after VACUUM). A reader in the middle of a statement can hold a frame; the busy timeout
-    waits for it.
+    waits for it. Raises OSError (ENOSPC) where there is no room for a copy; nothing of it was begun then.
     """
+    path = Path(connection.execute("PRAGMA database_list").fetchone()[2])
     connection.execute("PRAGMA temp_store = FILE")  # a copy of the whole database would not fit in memory
     try:
+        _require_room_for_copy(connection, path)
         connection.execute("VACUUM")
     finally:  # what a full disk left undone is tried again; the WAL can go now
         connection.execute("PRAGMA temp_store = MEMORY")
-        _grow_wal(connection, Path(connection.execute("PRAGMA database_list").fetchone()[2]))
+        _grow_wal(connection, path)
+
+
+def _require_room_for_copy(connection: sqlite3.Connection, path: Path) -> None:
+    """VACUUM writes the database once beside it and once into the WAL; on a full card, again and again."""
+    pages, size = (connection.execute(f"PRAGMA {name}").fetchone()[0] for name in ("page_count", "page_size"))
+    card = os.statvfs(path)
+    if card.f_bavail * card.f_frsize + _wal_size(path) < 2 * pages * size:
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
 
 
 def _grow_wal(connection: sqlite3.Connection, path: Path) -> None:
@@ -320,15 +370,46 @@ def _grow_wal(connection: sqlite3.Connection, path: Path) -> None:
 
     SQLite takes zeros for the end of the log, whether it finds them at its start or after a power cut:
     the checksum of a frame that was never written does not hold (fileformat2, section 4.1). Writing
-    as many frames through SQLite would cost ten times the CPU at each start.
+    as many frames through SQLite would cost ten times the CPU at each start. On a full card the WAL is
+    as large as it could be.
     """
     while connection.execute("PRAGMA wal_checkpoint(TRUNCATE)").fetchone()[0]:
         pass  # a reader was still in the middle of a statement: each try waits for it
     piece = bytes(65_536)
     with path.with_name(path.name + "-wal").open("r+b", buffering=0) as wal:
-        for _ in range(WAL_BYTES // len(piece)):
-            wal.write(piece)
+        try:
+            for _ in range(WAL_BYTES // len(piece)):
+                wal.write(piece)
+        except OSError as error:
+            if error.errno != errno.ENOSPC:
+                raise
         os.fsync(wal.fileno())
+
+
+def _take_room_for_shared_memory(path: Path) -> None:
+    """Give the file that connections share all its blocks now.
+
+    SQLite writes one byte of each 4 KiB of it. Where blocks are smaller the rest are holes, and the
+    kernel ends a process (SIGBUS) that writes into a hole of a mapped file on a full card. Done through
+    SQLite's own descriptor: closing another one would let go of its locks (POSIX fcntl).
+    """
+    try:
+        shared = path.with_name(path.name + "-shm").stat()
+        descriptors = [int(entry.name) for entry in Path("/proc/self/fd").iterdir()]
+    except FileNotFoundError:
+        return
+    for descriptor in descriptors:
+        try:
+            if os.path.samestat(os.fstat(descriptor), shared):
+                break
+        except OSError:  # another thread's, closed meanwhile
+            continue
+    else:
+        return
+    try:
+        os.posix_fallocate(descriptor, 0, SHARED_BYTES)
+    except OSError:
+        os.posix_fallocate(descriptor, 0, shared.st_size)
 
 
 def _wal_size(path: Path) -> int:
@@ -338,11 +419,22 @@ def _wal_size(path: Path) -> int:
         return 0
 
 
+def is_full(error: BaseException | None) -> bool:
+    """Whether a write failed for want of room on the card."""
+    while error is not None:
+        if isinstance(error, sqlite3.DatabaseError):
+            return getattr(error, "sqlite_errorname", "").startswith(_FULL)
+        if isinstance(error, OSError):
+            return error.errno == errno.ENOSPC
+        error = error.__cause__
+    return False
+
+
 def _refusal(error: BaseException) -> BaseException:
     """What to answer for a failed write: `NoRoom` for a full disk, `StorageFailed` for a failing one."""
     if isinstance(error, sqlite3.DatabaseError):
         name = getattr(error, "sqlite_errorname", "")
-        if name.startswith("SQLITE_FULL") or name.startswith("SQLITE_READONLY"):
+        if name.startswith((*_FULL, "SQLITE_READONLY")):
             refusal: BaseException = NoRoom()
         elif name.startswith(("SQLITE_IOERR", "SQLITE_CORRUPT", "SQLITE_CANTOPEN")):
             refusal = StorageFailed()

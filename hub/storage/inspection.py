@@ -13,7 +13,7 @@ from hub.domain.records import BadRecord, verify
 from hub.storage import decisions, search
 from hub.storage.projections import rebuild
 
-PROJECTIONS = ("notice", "reply", "blob_use", "search_doc")
+PROJECTIONS = ("notice", "reply", "collection", "file", "blob_use", "search_doc")
 """What `rebuild` must give again, row for row; the search index follows in batches and is compared by
 what it finds."""
 

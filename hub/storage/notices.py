@@ -7,9 +7,10 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Any
 
+from hub.domain.bodies import decode_notice, decode_reply
 from hub.domain.ids import ObjectId, object_range
 from hub.domain.notices import Kind, Notice, NoticeDraft, Reply, State
-from hub.domain.records import Record, decode_header, decode_notice, decode_reply
+from hub.domain.records import Record, decode_header
 from hub.storage.projections import STATES
 
 _NOTICE = """

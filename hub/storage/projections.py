@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 import sqlite3
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from typing import Final
 
+from hub.domain.bodies import decode_collection, decode_file, decode_notice, decode_reply
+from hub.domain.files import name_key
 from hub.domain.ids import ObjectId, object_range, public_form
-from hub.domain.notices import State
+from hub.domain.notices import BlobRef, State
 from hub.domain.projection import Logged, Standing, display_key, stand
-from hub.domain.records import Record, RecordType, decode_notice, decode_reply
+from hub.domain.records import Record, RecordType
 from hub.storage import journal, search, traces
 
 STATE_NUMBERS: Final = {State.LIVE: 0, State.WITHDRAWN: 1, State.ERASED: 2}
@@ -38,14 +40,20 @@ def refresh(
     header = standing.content.record.header
     if header.type == RecordType.NOTICE:
         _notice_row(connection, obj, standing)
-    elif header.ref is not None:  # a reply to nothing stays in the log and is shown nowhere
+    elif header.type == RecordType.COLLECTION:
+        _collection_row(connection, obj, standing)
+    elif header.ref is None:
+        pass  # a reply to nothing, or a file in no collection, stays in the log and is shown nowhere
+    elif header.type == RecordType.REPLY:
         _reply_row(connection, obj, header.ref, standing)
+    else:
+        _file_row(connection, obj, header.ref, standing)
     return standing
 
 
 def rebuild(connection: sqlite3.Connection) -> int:
     """Make every projection again from the log; local truth is not touched. Returns the objects seen."""
-    for table in ("notice", "reply", "blob_use"):
+    for table in (*OBJECT_TABLES, "blob_use"):
         connection.execute(f"DELETE FROM {table}")
     search.clear(connection)
     objects = journal.objects(connection)
@@ -54,6 +62,8 @@ def rebuild(connection: sqlite3.Connection) -> int:
     return len(objects)
 
 
+OBJECT_TABLES: Final = ("notice", "reply", "collection", "file")
+"""One row for each object of the log, by type: they share the columns of `_COLUMNS`, keys and names."""
 _COLUMNS: Final = "record, state, shown_ms, edited_ms, changed_ms, exp_ms"
 
 
@@ -93,11 +103,7 @@ def _notice_row(connection: sqlite3.Connection, obj: ObjectId, standing: Standin
             (key, draft.kind if draft else "", *_values(standing), known[0]),
         )
     if draft is not None:
-        blobs = [blob for picture in draft.pictures for blob in (picture.full, picture.thumb)]
-        connection.executemany(
-            "INSERT OR IGNORE INTO blob_use (sha256, obj) VALUES (?, ?)",
-            [(bytes.fromhex(blob.sha256), obj) for blob in blobs],
-        )
+        _use(connection, obj, [blob for shown in draft.pictures for blob in (shown.full, shown.thumb)])
     if draft is not None and standing.state is State.LIVE:
         alts = (picture.alt for picture in draft.pictures)
         texts = (draft.title, draft.text, draft.name, *alts)
@@ -131,6 +137,81 @@ def _reply_row(connection: sqlite3.Connection, obj: ObjectId, notice: ObjectId, 
         _index_reply(connection, notice, found[0], standing.content.record)
 
 
+def _collection_row(connection: sqlite3.Connection, obj: ObjectId, standing: Standing) -> None:
+    known = connection.execute("SELECT key, shown_ms FROM collection WHERE obj = ?", (obj,)).fetchone()
+    if known is None:
+        connection.execute(
+            f"INSERT INTO collection (key, obj, public_id, {_COLUMNS}) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?)",
+            (
+                _free_key(connection, standing.shown_ms, obj),
+                obj,
+                _free_name(connection, obj),
+                *_values(standing),
+            ),
+        )
+    else:
+        key = known[0] if known[1] == standing.shown_ms else _free_key(connection, standing.shown_ms, obj)
+        search.remove(connection, shown_ms=known[1], notice=obj)
+        connection.execute(
+            f"UPDATE collection SET (key, {_COLUMNS}) = (?, ?, ?, ?, ?, ?, ?) WHERE key = ?",
+            (key, *_values(standing), known[0]),
+        )
+    if standing.state is State.LIVE:
+        draft = decode_collection(standing.content.record, stored=True).draft
+        texts = (draft.title, draft.description, draft.owner)
+        search.add(connection, shown_ms=standing.shown_ms, notice=obj, obj=obj, texts=texts)
+
+
+def _file_row(
+    connection: sqlite3.Connection, obj: ObjectId, collection: ObjectId, standing: Standing
+) -> None:
+    known = connection.execute("SELECT key, shown_ms FROM file WHERE obj = ?", (obj,)).fetchone()
+    erased = standing.state is State.ERASED
+    draft = None if erased else decode_file(standing.content.record, stored=True).draft
+    own: tuple[str, bytes | None, int] = ("", None, 0)
+    if draft is not None:
+        own = (name_key(draft.name), bytes.fromhex(draft.blob.sha256), draft.blob.size)
+    if known is None:
+        connection.execute(
+            f"INSERT INTO file (key, obj, public_id, collection, {_COLUMNS}, name_key, sha256, size)"
+            " VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)",
+            (
+                _free_key(connection, standing.shown_ms, obj),
+                obj,
+                _free_name(connection, obj),
+                collection,
+                *_values(standing),
+                *own,
+            ),
+        )
+    else:
+        key = known[0] if known[1] == standing.shown_ms else _free_key(connection, standing.shown_ms, obj)
+        search.remove(connection, shown_ms=known[1], notice=obj)
+        connection.execute("DELETE FROM blob_use WHERE obj = ?", (obj,))
+        connection.execute(
+            f"UPDATE file SET (key, {_COLUMNS}, name_key, sha256, size) = (?, ?, ?, ?, ?, ?, ?, ?, ?, ?)"
+            " WHERE key = ?",
+            (key, *_values(standing), *own, known[0]),
+        )
+    if draft is None:
+        return
+    _use(connection, obj, [draft.blob], own=True)
+    if draft.picture is not None:
+        _use(connection, obj, [draft.picture.thumb])
+    if standing.state is State.LIVE:
+        texts = (draft.name, draft.description, draft.author)
+        search.add(connection, shown_ms=standing.shown_ms, notice=obj, obj=obj, texts=texts)
+
+
+def _use(
+    connection: sqlite3.Connection, obj: ObjectId, blobs: Iterable[BlobRef], *, own: bool = False
+) -> None:
+    connection.executemany(
+        "INSERT OR IGNORE INTO blob_use (sha256, obj, own) VALUES (?, ?, ?)",
+        [(bytes.fromhex(blob.sha256), obj, own) for blob in blobs],
+    )
+
+
 def count_replies(connection: sqlite3.Connection, notice: ObjectId) -> None:
     """Bring a notice's number of replies in step with them."""
     connection.execute(
@@ -157,11 +238,15 @@ def _index_reply(connection: sqlite3.Connection, notice: ObjectId, shown_ms: int
     )
 
 
+_KEY_TAKEN: Final = " UNION ALL ".join(f"SELECT 1 FROM {table} WHERE key = ?1" for table in OBJECT_TABLES)
+_NAME_TAKEN: Final = " UNION ALL ".join(
+    f"SELECT 1 FROM {table} WHERE obj BETWEEN ?1 AND ?2 AND obj != ?3" for table in OBJECT_TABLES
+)
+
+
 def _free_key(connection: sqlite3.Connection, shown_ms: int, obj: ObjectId) -> int:
     key = display_key(shown_ms, obj)
-    while connection.execute(
-        "SELECT 1 FROM notice WHERE key = ?1 UNION ALL SELECT 1 FROM reply WHERE key = ?1", (key,)
-    ).fetchone():
+    while connection.execute(_KEY_TAKEN, (key,)).fetchone():
         key += 1
     return key
 
@@ -171,11 +256,6 @@ def _free_name(connection: sqlite3.Connection, obj: ObjectId) -> str:
     for length in range(10, 27):
         name = public_form(obj, length)
         low, high = object_range(name)
-        taken = connection.execute(
-            "SELECT 1 FROM notice WHERE obj BETWEEN ?1 AND ?2 AND obj != ?3"
-            " UNION ALL SELECT 1 FROM reply WHERE obj BETWEEN ?1 AND ?2 AND obj != ?3",
-            (low, high, obj),
-        ).fetchone()
-        if not taken:
+        if not connection.execute(_NAME_TAKEN, (low, high, obj)).fetchone():
             return name
     return public_form(obj, 26)

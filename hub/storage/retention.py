@@ -6,21 +6,31 @@ import sqlite3
 from collections.abc import Collection, Iterable
 
 from hub.domain import cbor
+from hub.domain.bodies import read_file_body, read_notice_body, read_picture
 from hub.domain.ids import HubId, ObjectId
 from hub.domain.notices import Picture
 from hub.domain.policy import DAY_MS, Purge, leaves_at
-from hub.domain.records import decode_header, read_notice_body, read_picture
+from hub.domain.records import decode_header
 from hub.storage import authors, journal, moderation, notices, search, traces
-from hub.storage.projections import count_replies
+from hub.storage.projections import OBJECT_TABLES, count_replies
+
+_ANY_DUE = " OR ".join(
+    f"EXISTS (SELECT 1 FROM {table} WHERE state = 1 OR exp_ms < ?1)" for table in OBJECT_TABLES
+)
+_TAKEN_DOWN = " UNION ALL ".join(
+    f"SELECT {table}.obj, record.header FROM {table} JOIN record ON record.n = {table}.record"
+    " WHERE state = 1 AND changed_ms < ?1"
+    for table in OBJECT_TABLES
+)
 
 
 def anything_due(connection: sqlite3.Connection, now_ms: int) -> bool:
     """Whether a round of housekeeping could find something to do; writes nothing."""
     row = connection.execute(
-        "SELECT EXISTS (SELECT 1 FROM notice WHERE state = 1 OR exp_ms < ?1)"
-        " OR EXISTS (SELECT 1 FROM reply WHERE state = 1 OR exp_ms < ?1)"
+        f"SELECT {_ANY_DUE}"
         " OR EXISTS (SELECT 1 FROM draft_picture) OR EXISTS (SELECT 1 FROM report)"
-        " OR EXISTS (SELECT 1 FROM audit) OR EXISTS (SELECT 1 FROM trace)",
+        " OR EXISTS (SELECT 1 FROM audit) OR EXISTS (SELECT 1 FROM trace)"
+        " OR EXISTS (SELECT 1 FROM upload) OR EXISTS (SELECT 1 FROM brought)",
         (now_ms - 7 * DAY_MS,),
     ).fetchone()
     return bool(row[0])
@@ -28,13 +38,7 @@ def anything_due(connection: sqlite3.Connection, now_ms: int) -> bool:
 
 def taken_down(connection: sqlite3.Connection, hub: HubId, before_ms: int) -> list[ObjectId]:
     """Objects of ``hub`` that were taken down before that time and not erased yet."""
-    rows = connection.execute(
-        "SELECT notice.obj, record.header FROM notice JOIN record ON record.n = notice.record"
-        " WHERE state = 1 AND changed_ms < ?1 UNION ALL"
-        " SELECT reply.obj, record.header FROM reply JOIN record ON record.n = reply.record"
-        " WHERE state = 1 AND changed_ms < ?1",
-        (before_ms,),
-    )
+    rows = connection.execute(_TAKEN_DOWN, (before_ms,))
     return [ObjectId(obj) for obj, header in rows if decode_header(header).hub == hub]
 
 
@@ -45,6 +49,8 @@ def ended(connection: sqlite3.Connection, now_ms: int) -> list[ObjectId]:
         "SELECT obj, exp_ms FROM notice WHERE exp_ms < ?1 UNION ALL"
         " SELECT obj, exp_ms FROM reply WHERE exp_ms < ?1 AND NOT EXISTS"  # a reply stays with its notice
         " (SELECT 1 FROM notice WHERE notice.obj = reply.notice AND notice.exp_ms >= ?1)"
+        " UNION ALL SELECT obj, exp_ms FROM file WHERE exp_ms < ?1"
+        " UNION ALL SELECT obj, exp_ms FROM collection WHERE exp_ms < ?1"
         " ORDER BY exp_ms LIMIT ?2",
         (now_ms - 7 * DAY_MS, Purge().allowed(total)),
     ).fetchall()
@@ -59,9 +65,10 @@ def ended(connection: sqlite3.Connection, now_ms: int) -> list[ObjectId]:
 def drop(connection: sqlite3.Connection, obj: ObjectId) -> None:
     """Remove every row of ``obj``: log, projections and local truth. Its traces are due to be wiped."""
     traces.leave(connection, traces.NOW, notices.blobs_of(connection, obj))
-    row = connection.execute("SELECT shown_ms FROM notice WHERE obj = ?", (obj,)).fetchone()
-    if row:
-        search.remove(connection, shown_ms=row[0], notice=obj)
+    for table in ("notice", "file", "collection"):
+        row = connection.execute(f"SELECT shown_ms FROM {table} WHERE obj = ?", (obj,)).fetchone()
+        if row:
+            search.remove(connection, shown_ms=row[0], notice=obj)
     answered = connection.execute(
         "SELECT notice.shown_ms, notice.obj FROM reply JOIN notice ON notice.obj = reply.notice"
         " WHERE reply.obj = ?",
@@ -69,7 +76,7 @@ def drop(connection: sqlite3.Connection, obj: ObjectId) -> None:
     ).fetchone()
     if answered:
         search.remove(connection, shown_ms=answered[0], notice=answered[1], obj=obj)
-    for table in ("notice", "reply", "blob_use", "record"):
+    for table in (*OBJECT_TABLES, "blob_use", "record"):
         connection.execute(f"DELETE FROM {table} WHERE obj = ?", (obj,))
     if answered:
         count_replies(connection, answered[1])
@@ -90,6 +97,9 @@ def referenced_blobs(connection: sqlite3.Connection) -> set[str]:
 
 def blobs_held(held: moderation.Held) -> set[str]:
     """The blobs (hex) that something held names."""
+    if held.of == "file":
+        file = read_file_body(held.body, held.scope, held.exp_ms).draft
+        return {file.blob.sha256} | ({file.picture.thumb.sha256} if file.picture else set())
     if held.of != "notice":
         return set()
     return _blobs_of(read_notice_body(held.body, held.scope, held.exp_ms).draft.pictures)

@@ -28,6 +28,12 @@ def are_due(connection: sqlite3.Connection, now_ms: int, later_ms: int) -> bool:
     return row is not None
 
 
+def wait(connection: sqlite3.Connection, now_ms: int) -> bool:
+    """Whether any that should be gone are not wiped yet; writes nothing."""
+    row = connection.execute("SELECT 1 FROM trace WHERE due_ms <= ?", (now_ms,)).fetchone()
+    return row is not None
+
+
 def blobs(connection: sqlite3.Connection) -> list[str]:
     """The pictures (hex) whose files go with the next wipe, unless something names them by then."""
     rows = connection.execute("SELECT DISTINCT sha256 FROM trace WHERE sha256 IS NOT NULL")

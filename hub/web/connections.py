@@ -266,6 +266,7 @@ class GuardedConnection(RequestHandler):
         "_serving",
         "address",
         "head_open",
+        "when_lost",
     )
 
     def __init__(
@@ -283,6 +284,8 @@ class GuardedConnection(RequestHandler):
         self.address = ""
         self.head_open = False
         """A head has begun and is not complete; kept by the server."""
+        self.when_lost: Callable[[], None] | None = None
+        """Called when the connection is lost, for an answer that is sent around the transport."""
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         self._pipe = cast(asyncio.Transport, transport)
@@ -294,6 +297,8 @@ class GuardedConnection(RequestHandler):
 
     def connection_lost(self, exc: BaseException | None) -> None:
         self._pipe = None
+        if self.when_lost is not None:
+            self.when_lost()
         super().connection_lost(exc)
         if self._serving is None or self._serving.done() or self.head_open:
             self._guard.dismiss(self)

@@ -150,4 +150,6 @@ def message_of(visit: Visit) -> Message | None:
         undo = f"/notices/{name}/restore"
     elif done == Done.REPLY_TAKEN_DOWN and name.isalnum():
         undo = f"/replies/{name}/restore"
+    elif done == Done.FILE_TAKEN_DOWN and name.isalnum():
+        undo = f"/files/{name}/restore"
     return Message(Done(done), undo)

@@ -147,8 +147,10 @@ class Renderer:
         files = {
             "css": _static("hub", "css", styles),
             "paper_css": _static("paper", "css", paper),
+            "files_css": _static("files", "css", _smaller_css(_read(folder / "static" / "files.css"))),
             "board_js": _static("board", "js", _smaller_script(_read(folder / "static" / "board.js"))),
             "draft_js": _static("draft", "js", _smaller_script(_read(folder / "static" / "draft.js"))),
+            "upload_js": _static("upload", "js", _smaller_script(_read(folder / "static" / "upload.js"))),
         }
         self.static: Mapping[str, StaticFile] = MappingProxyType({file.name: file for file in files.values()})
         """The static files by the name that follows ``/static/``."""

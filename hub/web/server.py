@@ -24,6 +24,8 @@ from multidict import CIMultiDict
 from hub.domain.errors import HubError, NotFound, Refused
 from hub.runtime.content import Content
 from hub.runtime.routing import Match, Route, Router
+from hub.web import downloads
+from hub.web.downloads import Archive, Delivery, FileBytes, Loaded
 from hub.words import N_
 from hub.words.catalogues import Catalogue, Catalogues
 
@@ -40,8 +42,8 @@ _SMALLEST_GZIP = 300
 """Bytes below which gzip saves nothing worth its header."""
 
 _POLICY = (
-    "default-src 'none'; style-src 'self'; script-src 'self'; img-src 'self' data:; connect-src 'self'; "
-    "form-action 'self'; base-uri 'none'; frame-ancestors 'none'"
+    "default-src 'none'; style-src 'self'; script-src 'self'; img-src 'self' data:; media-src 'self'; "
+    "connect-src 'self'; form-action 'self'; base-uri 'none'; frame-ancestors 'none'"
 )
 _HOST = re.compile(r"(?:\[([0-9a-f:.]+)\]|([^\[\]:/@]+))(?::[0-9]{1,5})?")
 """A Host field (RFC 9110 7.2): a number in brackets or a name, and a port."""
@@ -101,7 +103,7 @@ class Redirect:
     device: str | None = None
 
 
-Answer = Content | Redirect
+Answer = Content | Redirect | FileBytes | Archive
 PageHandler = Callable[[Visit], Awaitable[Answer]]
 
 
@@ -123,6 +125,8 @@ class _Kept:
     unchanged: CIMultiDict[str]
     until_ms: int
     shared: bool
+    ranged: bool = False
+    """Parts of it may be asked for."""
 
 
 @dataclass(slots=True)
@@ -187,7 +191,7 @@ class Site:
         self._store.forget()
 
     async def handle(self, request: web.BaseRequest) -> web.StreamResponse:
-        """Answer one request; never raises for what a client can send."""
+        """Answer one request; raises ConnectionError when the client leaves, never for what it sends."""
         headers = request.headers
         cookies = headers.get("Cookie")
         lang = device = None
@@ -214,8 +218,9 @@ class Site:
             words = self._catalogues[chosen]
         visit = self._visit(request, {}, query, words, device)
         generation = self._store.generation
+        answer: Content | Redirect | Loaded | Delivery
         try:
-            answer = await self._answer(visit)
+            answer = await self._fetched(visit)
         except HubError as error:
             self.counts.refused += 1
             answer = await self._faces.error(visit, error)
@@ -226,13 +231,37 @@ class Site:
         if isinstance(answer, Redirect):
             return self._redirect(answer)
         self.counts.made += 1
-        keep = answer.keep and answer.status == 200 and chosen is None and (device is None or answer.shared)
-        if not keep or request.method != "GET" or generation != self._store.generation:
-            return self._send(request, answer, words, set_language=chosen)
+        if isinstance(answer, Delivery):
+            return await answer.send(request)
+        content = answer.file if isinstance(answer, Loaded) else answer
+        keep = content.keep and chosen is None and (device is None or content.shared)
+        keep = keep and request.method == "GET" and generation == self._store.generation
         compact = "gzip" in request.headers.get("Accept-Encoding", "")
-        kept = _prepare(answer, words.lang, compact)
-        self._store.keep((request.path_qs, words.lang, compact), kept)
+        if isinstance(answer, Loaded):
+            kept = _keepable(answer)
+        elif keep and answer.status == 200:
+            kept = _prepare(answer, words.lang, compact)
+        else:
+            return self._send(request, answer, words, set_language=chosen)
+        if keep:
+            self._store.keep((request.path_qs, words.lang, compact), kept)
         return _ready(request, kept)
+
+    async def _fetched(self, visit: Visit) -> Content | Redirect | Loaded | Delivery:
+        """The page's answer, with the files it names opened.
+
+        Whoever takes a file away commits that before its bytes go, so a page whose file is gone is asked
+        once more: then it says so.
+        """
+        for _ in range(2):
+            answer = await self._answer(visit)
+            if isinstance(answer, Content | Redirect):
+                return answer
+            try:
+                return await downloads.fetch(visit.request, answer)
+            except FileNotFoundError:
+                continue
+        raise NotFound
 
     async def _answer(self, visit: Visit) -> Answer:
         request = visit.request
@@ -299,8 +328,15 @@ def _prepare(content: Content, lang: str, compact: bool) -> _Kept:
     return _Kept(body, content.status, etag, headers, unchanged, content.until_ms, content.shared)
 
 
+def _keepable(loaded: Loaded) -> _Kept:
+    file, headers = loaded.file, loaded.headers
+    return _Kept(loaded.body, 200, loaded.etag, headers, headers, file.until_ms, file.shared, ranged=True)
+
+
 def _ready(request: web.BaseRequest, kept: _Kept) -> web.Response:
-    """The full answer, or 304 when the visitor has it (RFC 9110 13.1.2)."""
+    """The full answer, or 304 when the visitor has it (RFC 9110 13.1.2), or the part that is asked for."""
+    if kept.ranged:
+        return downloads.answer_from_memory(request, kept.body, kept.etag, kept.headers)
     asked = request.headers.get("If-None-Match")
     if asked is not None and kept.etag and kept.status == 200 and kept.etag in asked:
         return web.Response(status=304, headers=kept.unchanged)
@@ -319,10 +355,13 @@ def _cookies(header: str) -> tuple[str | None, str | None]:
     return lang, device
 
 
+def cookie_field(name: str, value: str) -> str:
+    """Set-Cookie for this host only; no ``Secure``, since residents come over plain HTTP (web.md 3)."""
+    return f"{name}={value}; Max-Age={COOKIE_DAYS * 86_400}; Path=/; HttpOnly; SameSite=Lax"
+
+
 def _set_cookie(response: web.Response, name: str, value: str) -> None:
-    """A cookie for this host only; no ``Secure``, since residents come over plain HTTP (web.md 3)."""
-    lasting = f"Max-Age={COOKIE_DAYS * 86_400}"
-    response.headers.add("Set-Cookie", f"{name}={value}; {lasting}; Path=/; HttpOnly; SameSite=Lax")
+    response.headers.add("Set-Cookie", cookie_field(name, value))
 
 
 def _first_values(query: str) -> dict[str, str]:

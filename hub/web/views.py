@@ -15,8 +15,10 @@ from dataclasses import dataclass, field
 from enum import StrEnum
 from types import MappingProxyType
 from typing import ClassVar, Protocol
+from urllib.parse import quote
 
 from hub.domain import ledger
+from hub.domain.files import Collection, Family, File, Licence, MayAdd, ending_of
 from hub.domain.ledger import LedgerEntry
 from hub.domain.notices import Kind, Notice, Picture, Reply, Scope
 from hub.words import N_
@@ -36,6 +38,7 @@ class Words(Protocol):
     def time(self, ms: int) -> str: ...
     def when(self, ms: int, now_ms: int) -> str: ...
     def date(self, ms: int) -> str: ...
+    def size(self, count: int) -> str: ...
 
 
 TEXT_LANGUAGES: Mapping[str, Language] = MappingProxyType(
@@ -92,6 +95,8 @@ SUBJECT_WORDS: Mapping[str, str] = MappingProxyType(
     {
         "notice": N_("A notice"),
         "reply": N_("A reply"),
+        "file": N_("A file"),
+        "collection": N_("A collection"),
         "device": N_("A device"),
         "posting": N_("Putting up notices"),
         "setting": N_("A setting"),
@@ -154,6 +159,13 @@ class Done(StrEnum):
     REPLY_CHANGED = "reply-changed"
     REPLY_TAKEN_DOWN = "reply-taken-down"
     REPLY_PUT_BACK = "reply-put-back"
+    FILES_ADDED = "files-added"
+    FILES_WAITING = "files-waiting"
+    FILE_CHANGED = "file-changed"
+    FILE_WAITING = "file-waiting"
+    FILE_EXTENDED = "file-extended"
+    FILE_TAKEN_DOWN = "file-taken-down"
+    FILE_PUT_BACK = "file-put-back"
 
 
 @dataclass(frozen=True, slots=True)
@@ -278,6 +290,7 @@ class BoardPage(View):
 class SearchHit:
     """A found notice; ``title_html`` and ``excerpt_html`` come from :func:`hub.web.richtext.marked`."""
 
+    of: ClassVar[str] = "notice"
     card: Card
     title_html: str
     excerpt_html: str
@@ -289,7 +302,7 @@ class SearchPage(View):
 
     template: ClassVar[str] = "search.html"
     query: str = ""
-    hits: tuple[SearchHit, ...] = ()
+    hits: tuple[AnyHit, ...] = ()
     older: str = ""
 
 
@@ -435,24 +448,20 @@ class ReplyFormPage(Form):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ReportPage(Form):
-    """Tell the caretakers about a notice or reply. Fields: key, reason, text."""
+    """Tell the caretakers about something. Fields: key, reason, text.
+
+    ``title``, ``lang`` and ``excerpt`` are of what it is about, ``path`` leads back to it, ``action`` is
+    where the form goes.
+    """
 
     template: ClassVar[str] = "report.html"
-    notice: Notice
-    reply: Reply | None = None
+    title: str
+    lang: str
     excerpt: str
+    path: str
+    action: str
     reasons: tuple[Choice, ...]
     key: str = ""
-
-    @property
-    def path(self) -> str:
-        return notice_path(self.notice.public_id, self.notice.title)
-
-    @property
-    def action(self) -> str:
-        if self.reply:
-            return f"/replies/{self.reply.public_id}/report"
-        return f"/notices/{self.notice.public_id}/report"
 
 
 class ReportState(StrEnum):
@@ -661,3 +670,346 @@ class AtomFeed(View):
 def thumb(notice: Notice) -> Picture | None:
     """The picture a list shows beside ``notice``, if it has one."""
     return notice.pictures[0] if notice.pictures else None
+
+
+# --- files ----------------------------------------------------------------------------------------
+
+FAMILY_WORDS: Mapping[Family, str] = MappingProxyType(
+    {
+        Family.PICTURE: N_("Picture"),
+        Family.PDF: N_("Document"),
+        Family.TEXT: N_("Text"),
+        Family.SOUND: N_("Sound recording"),
+        Family.FILM: N_("Film"),
+        Family.OTHER: N_("File"),
+    }
+)
+_ENDING_WORDS: Mapping[str, str] = MappingProxyType(
+    {
+        **dict.fromkeys(("doc", "docx", "odt", "rtf", "epub"), N_("Document")),
+        **dict.fromkeys(("xls", "xlsx", "ods", "csv"), N_("Table")),
+        **dict.fromkeys(("ppt", "pptx", "odp"), N_("Slides")),
+        **dict.fromkeys(("zip", "7z", "rar", "tar", "gz", "xz"), N_("Packed files")),
+        **dict.fromkeys(("heic", "heif", "tif", "tiff", "bmp", "svg", "avif"), N_("Picture")),
+        **dict.fromkeys(("aac", "aif", "aiff", "wma", "mid"), N_("Sound recording")),
+        **dict.fromkeys(("avi", "mkv", "wmv", "mpg", "mpeg", "3gp"), N_("Film")),
+        **dict.fromkeys(("htm", "html"), N_("Web page")),
+    }
+)
+"""What a file that can only be downloaded probably is, by its ending."""
+_ENDING_ICONS: Mapping[str, str] = MappingProxyType(
+    {
+        FAMILY_WORDS[Family.PICTURE]: "picture",
+        FAMILY_WORDS[Family.SOUND]: "sound",
+        FAMILY_WORDS[Family.FILM]: "film",
+        N_("Packed files"): "packed",
+    }
+)
+MAY_ADD_WORDS: Mapping[MayAdd, str] = MappingProxyType(
+    {
+        MayAdd.EVERYONE: N_("Everybody may add files."),
+        MayAdd.CHECKED: N_(
+            "Everybody may add files. Somebody who looks after the hub looks at each before it is shown."
+        ),
+        MayAdd.CARETAKERS: N_("Only the people who look after the hub add files."),
+    }
+)
+LICENCE_WORDS: Mapping[Licence, str] = MappingProxyType(
+    {
+        Licence.ASK: N_("They belong to whoever put them up: ask before you copy them."),
+        Licence.SHARE: N_("You may copy them and pass them on, with the name of who made them."),
+        Licence.FREE: N_("You may copy them, change them and use them for anything."),
+        Licence.VARIES: N_("Whose they are differs from file to file. If in doubt, ask before you copy."),
+    }
+)
+
+
+def collection_path(public_id: str, title: str) -> str:
+    """The address of a collection on this hub, not percent-encoded."""
+    readable = slug(title)
+    return f"/collections/{public_id}-{readable}" if readable else f"/collections/{public_id}"
+
+
+def archive_path(public_id: str, title: str) -> str:
+    """Where a whole collection is downloaded; percent-encoded."""
+    return f"/collections/{public_id}/{quote(slug(title) or 'files')}.zip"
+
+
+def file_path(public_id: str, name: str) -> str:
+    """The address of a file's page on this hub, not percent-encoded."""
+    readable = slug(name.replace(".", " "))
+    return f"/files/{public_id}-{readable}" if readable else f"/files/{public_id}"
+
+
+def bytes_path(file: File) -> str:
+    """Where the bytes of a file are; percent-encoded. Only the id counts, so a name that is also that of a
+    page gets another ending."""
+    name = f"{file.name}.file" if file.name in _FILE_PAGES else file.name
+    return f"/files/{file.public_id}/{quote(name, safe='')}"
+
+
+_FILE_PAGES = frozenset({"edit", "remove", "restore", "extend", "report"})
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class FileCard:
+    """A file in a list. ``origin`` is None for this hub's own; ``mine``: this device put it up."""
+
+    file: File
+    collection: Collection
+    excerpt: str = ""
+    origin: Place | None = None
+    mine: bool = False
+
+    @property
+    def path(self) -> str:
+        return file_path(self.file.public_id, self.file.name)
+
+    @property
+    def bytes_path(self) -> str:
+        return bytes_path(self.file)
+
+    @property
+    def ends(self) -> bool:
+        """Whether the files of its collection end by themselves."""
+        return self.collection.lifetime_days > 0
+
+    @property
+    def words(self) -> str:
+        """What kind of file it is: an English word to translate."""
+        family = self.file.media.family
+        if family is Family.OTHER:
+            return _ENDING_WORDS.get(ending_of(self.file.name), FAMILY_WORDS[family])
+        return FAMILY_WORDS[family]
+
+    @property
+    def icon(self) -> str:
+        """The name of its icon."""
+        return _ENDING_ICONS.get(self.words, "pages")
+
+    @property
+    def ending(self) -> str:
+        """Its ending as people say it, ``PDF``; empty where there is none worth saying."""
+        ending = ending_of(self.file.name)
+        return ending.upper() if ending.isascii() and ending.isalnum() and len(ending) <= 5 else ""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class CollectionCard:
+    """A collection in a list; ``newest`` is its newest file, where that is known."""
+
+    collection: Collection
+    origin: Place | None = None
+    newest: File | None = None
+
+    @property
+    def path(self) -> str:
+        return collection_path(self.collection.public_id, self.collection.title)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class FileHit:
+    """A found file, as `SearchHit` is a found notice."""
+
+    of: ClassVar[str] = "file"
+    card: FileCard
+    title_html: str
+    excerpt_html: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class CollectionHit:
+    """A found collection, as `SearchHit` is a found notice."""
+
+    of: ClassVar[str] = "collection"
+    card: CollectionCard
+    title_html: str
+    excerpt_html: str
+
+
+AnyHit = SearchHit | FileHit | CollectionHit
+
+
+class Shortage(StrEnum):
+    """What says how much may still be added."""
+
+    NONE = ""
+    """Nothing before the usual limits."""
+    CARD = "card"
+    DAY = "day"
+    """What one device may add in a day."""
+    COLLECTION = "collection"
+
+
+@dataclass(frozen=True, slots=True)
+class Left:
+    """How much may still be added: ``size`` in all, ``largest`` in one file (bytes), and why not more."""
+
+    size: int
+    largest: int
+    shortage: Shortage = Shortage.NONE
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class FilesPage(View):
+    """The file share: its collections and newest files. ``room`` is what files may still fill, in bytes."""
+
+    template: ClassVar[str] = "files.html"
+    cards: tuple[CollectionCard, ...] = ()
+    newest: tuple[FileCard, ...] = ()
+    room: int | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class ReceiptLine:
+    """What became of one file: ``name`` it is called now, ``wanted`` it came with, ``path`` of its page.
+
+    ``outcome`` is a value of `hub.services.fileshare.Outcome`.
+    """
+
+    name: str
+    wanted: str
+    path: str
+    outcome: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class CollectionPage(View):
+    """One collection. ``html`` is its rendered description.
+
+    ``pictures`` have thumbnails, ``cards`` are the other files; both are in one order, the newest first.
+    ``waiting`` are the asker's own files that nobody else sees yet. ``receipt`` and ``phrase`` are there
+    once, after adding. ``older`` is the next cursor, ``before`` this page's. ``full``: there is no room to
+    add anything, whoever asks.
+    """
+
+    template: ClassVar[str] = "collection.html"
+    collection: Collection
+    html: str = ""
+    origin: Place | None = None
+    cards: tuple[FileCard, ...] = ()
+    pictures: tuple[FileCard, ...] = ()
+    waiting: tuple[FileCard, ...] = ()
+    receipt: tuple[ReceiptLine, ...] = ()
+    phrase: str = ""
+    full: bool = False
+    before: str = ""
+    older: str = ""
+
+    @property
+    def path(self) -> str:
+        return collection_path(self.collection.public_id, self.collection.title)
+
+    @property
+    def archive(self) -> str:
+        return archive_path(self.collection.public_id, self.collection.title)
+
+    @property
+    def open(self) -> bool:
+        """Whether residents may add to it."""
+        return self.collection.may_add is not MayAdd.CARETAKERS
+
+
+@dataclass(frozen=True, slots=True)
+class ArrivedFile:
+    """A file that has arrived already with a form that was refused: ``token`` is sent back as ``upload``."""
+
+    token: str
+    name: str
+    size: int
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class AddFilesPage(Form):
+    """Add files to a collection.
+
+    Fields: key, description, name, lang, photo (``keep`` for originals), file (files), upload (tokens of
+    files that have arrived), website (must stay empty).
+    """
+
+    template: ClassVar[str] = "add-files.html"
+    collection: Collection
+    left: Left
+    key: str = ""
+    arrived: tuple[ArrivedFile, ...] = ()
+    checked_first: bool = False
+
+    @property
+    def path(self) -> str:
+        return collection_path(self.collection.public_id, self.collection.title)
+
+    @property
+    def action(self) -> str:
+        return f"/collections/{self.collection.public_id}/add"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class FilePage(View):
+    """One file. ``html`` is its rendered description, ``newer`` and ``older`` its neighbours.
+
+    ``ours``: this hub is the origin, so its owner may change it here; ``mine``: this device put it up.
+    ``waiting``: held until a caretaker has looked; only its owner sees this page. ``here``: its bytes are
+    whole on this hub's card.
+    """
+
+    template: ClassVar[str] = "file.html"
+    card: FileCard
+    html: str = ""
+    ours: bool = True
+    mine: bool = False
+    waiting: bool = False
+    here: bool = True
+    newer: File | None = None
+    older: File | None = None
+
+    @property
+    def inline(self) -> bool:
+        """Whether the picture itself is small enough to be shown; else its thumbnail stands for it."""
+        return self.card.file.blob.size <= _SHOWN_WHOLE
+
+    @property
+    def collection_path(self) -> str:
+        return collection_path(self.card.collection.public_id, self.card.collection.title)
+
+
+_SHOWN_WHOLE = 3_000_000
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class FileFormPage(Form):
+    """Change one's own file. Fields: name, description, lang, phrase (when ``needs_phrase``)."""
+
+    template: ClassVar[str] = "file-form.html"
+    file: File
+    needs_phrase: bool = False
+
+    @property
+    def path(self) -> str:
+        return file_path(self.file.public_id, self.file.name)
+
+    @property
+    def action(self) -> str:
+        return f"/files/{self.file.public_id}/edit"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class FileActPage(Form):
+    """Take down, put back or extend one's own file, as `AuthorPage` does for notices.
+
+    ``name`` is the file's, empty where nobody may see it: to put it back, it has to be known already.
+    """
+
+    template: ClassVar[str] = "file-act.html"
+    act: Act
+    public_id: str
+    name: str = ""
+    needs_phrase: bool = False
+    until_ms: int = 0
+
+    @property
+    def path(self) -> str:
+        return file_path(self.public_id, self.name) if self.name else "/files"
+
+    @property
+    def action(self) -> str:
+        return f"/files/{self.public_id}/{self.act}"

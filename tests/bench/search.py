@@ -63,7 +63,7 @@ async def _service(
     hub = await App.open(data)
     try:
         for _ in range(3):
-            await hub.board.search(COMMON, None)
+            await hub.finding.search(COMMON, None)
         figures = []
         for what, texts in queries.items():
             costs = {text: await _cost_ms(hub, text) for text in texts}
@@ -87,7 +87,7 @@ async def _cost_ms(hub: App, text: str, times: int = TIMES) -> float:
     costs = []
     for _ in range(times):
         began = time.process_time()
-        await hub.board.search(text, None)
+        await hub.finding.search(text, None)
         costs.append((time.process_time() - began) * 1e3)
     return percentile(costs, 0.5)
 
@@ -97,7 +97,7 @@ async def _late(ground: Ground) -> Figure:
     data = copied(ground.words(10_000), "search-late")
     hub = await App.open(data)
     try:
-        found = await hub.board.search(RARE, None, limit=200)
+        found = await hub.finding.search(RARE, None, limit=200)
         chance = random.Random(5)
         times = [match.notice.shown_ms for match in found.matches]
         late = [chance.randrange(min(times), max(times)) for _ in range(20)]
@@ -111,7 +111,7 @@ async def _late(ground: Ground) -> Figure:
 
         await hub.database.write(write)
         await hub.housekeeping.index_all()
-        found = await hub.board.search(RARE, None, limit=200)
+        found = await hub.finding.search(RARE, None, limit=200)
         shown = [match.notice.shown_ms for match in found.matches]
         assert len(shown) == len(times) + len(late)
         wrong = sum(one < other for one, other in pairwise(shown))

@@ -378,7 +378,7 @@ async def ids(page: Page) -> list[str]:
 async def test_nothing_found_leads_to_asking_for_it(browser: Browser, empty_hub: HubProcess) -> None:
     async with visitor(browser, script=False) as phone:
         await phone.goto(empty_hub.at("/search?q=xylophone"))
-        assert "No notices about “xylophone”" in await phone.inner_text("main")
+        assert "Nothing about “xylophone”" in await phone.inner_text("main")
         await press(phone, "main a[href^='/notices/new']")
         assert await phone.input_value("#title") == "xylophone"
         assert await phone.locator("[name=kind][value=ask]").is_checked()

@@ -18,10 +18,16 @@ import pytest_asyncio
 
 from hub.api.admin import AdminApi, AdminEndpoint
 from hub.app import Hub
+from hub.domain.files import Collection
 from hub.domain.notices import BlobRef, Picture
 from hub.domain.policy import Reason
 from hub.domain.submission import Typed
-from hub.services.noticeboard import Asker, PutUp, Reported
+from hub.services.authorship import Asker
+from hub.services.filekeeping import Wanted
+from hub.services.fileshare import Arrival, Receipt, TypedFiles
+from hub.services.finding import AnyMatch, CollectionMatch, FileMatch
+from hub.services.noticeboard import PutUp
+from hub.services.reporting import Reported
 
 RULE = "1"
 """The number of a house rule that every hub has."""
@@ -106,11 +112,28 @@ class Person:
         """Put it back."""
         await self.street.hub.board.put_back(name, self.asker(phrase))
 
+    async def adds(self, collection: Collection, *files: tuple[str, bytes], key: str = "") -> Receipt:
+        """Put files into a collection, all of them with one form."""
+        hub = self.street.hub
+        arrivals = [Arrival(name, await hub.uploads.receive(in_pieces(data))) for name, data in files]
+        receipt = await hub.share.put_up(
+            collection.public_id,
+            TypedFiles("", self.name),
+            arrivals,
+            self.asker(),
+            key or self.street.form_key(),
+            "en",
+        )
+        self.cookie = receipt.cookie or self.cookie
+        if receipt.phrase:
+            self.phrases |= {line.public_id: receipt.phrase for line in receipt.lines}
+        return receipt
+
     async def reports(
         self, name: str, reason: Reason = Reason.THREAT, *, of: str = "notice", key: str = "", words: str = ""
     ) -> Reported:
         """Report a notice or reply."""
-        made = await self.street.hub.board.report(
+        made = await self.street.hub.reporting.report(
             name, of, reason, words, self.asker(), key or self.street.form_key()
         )
         self.cookie = made.cookie
@@ -144,6 +167,15 @@ class Street:
         address = f"192.168.4.{len(self.people) + 10}"
         return self.people.setdefault(name, Person(self, name, address))
 
+    async def shelf(self, title: str = "Rotas", **wanted: Any) -> Collection:
+        """A collection that a caretaker made."""
+        return await self.hub.filekeeping.add_collection(Wanted(title=title, **wanted), "gwen")
+
+    async def lies_in(self, collection: Collection) -> list[str]:
+        """The names anybody sees in a collection, the oldest first."""
+        shelf = await self.hub.share.collection(collection.public_id)
+        return [file.name for file in reversed(shelf.files)]
+
     def form_key(self) -> str:
         """A key no form had before."""
         return secrets.token_hex(6)
@@ -159,8 +191,8 @@ class Street:
 
     async def found(self, query: str) -> list[str]:
         """The titles a search finds."""
-        results = await self.hub.board.search(query, None)
-        return [match.notice.title for match in results.matches]
+        results = await self.hub.finding.search(query, None)
+        return [_title(match) for match in results.matches]
 
     async def acts(self) -> list[str]:
         """The acts in the public ledger, oldest first."""
@@ -188,6 +220,21 @@ class Street:
         staged = self.hub.blobs.staging / f"{zlib.crc32(data):08x}"
         staged.write_bytes(data)
         return self.hub.blobs.keep(staged)
+
+
+def _title(match: AnyMatch) -> str:
+    match match:
+        case FileMatch():
+            return match.file.name
+        case CollectionMatch():
+            return match.collection.title
+    return match.notice.title
+
+
+async def in_pieces(data: bytes, size: int = 65_536) -> AsyncIterator[bytes]:
+    """``data`` as it comes from a network."""
+    for at in range(0, len(data), size):
+        yield data[at : at + size]
 
 
 def _png(colour: int, side: int) -> bytes:
@@ -254,7 +301,13 @@ async def in_thread(work: Callable[[], Any]) -> Any:
 def admin_table(hub: Hub) -> list[AdminEndpoint]:
     """The caretakers' endpoints of ``hub``."""
     return AdminApi(
-        hub.caretaking, hub.health, hub.preferences, hub.upkeep, lambda: 1_795_426_860_000
+        hub.caretaking,
+        hub.health,
+        hub.preferences,
+        hub.upkeep,
+        hub.filekeeping,
+        hub.scrubbing,
+        lambda: 1_795_426_860_000,
     ).endpoints()
 
 

@@ -198,8 +198,8 @@ def test_a_notice_cannot_take_over_the_terminal_it_is_shown_on(hall: Hall) -> No
 
 
 def test_a_check_and_a_rebuild_of_a_hub_that_runs(hall: Hall) -> None:
-    assert re.fullmatch(r"OK    Looked at \d+ records, \d+ pictures and thumbnails\.\n", hall.says("check"))
-    assert re.fullmatch(r"\d+ notices and replies were made again from the log\.\n", hall.says("rebuild"))
+    assert re.fullmatch(r"OK    Looked at \d+ records, \d+ files and pictures\.\n", hall.says("check"))
+    assert re.fullmatch(r"\d+ items were made again from the log\.\n", hall.says("rebuild"))
     assert hall.json("check")["findings"] == []
 
 
@@ -289,7 +289,7 @@ def test_a_hub_that_is_stopped_is_checked_all_the_same(stopped: Path) -> None:
     assert done.stdout.splitlines() == [
         "STOP  ledger: line 1 does not follow from the lines before it",
         "STOP  projection: notice is not what the log says",
-        "LOOK  Looked at 1 records, 0 pictures and thumbnails.",
+        "LOOK  Looked at 1 records, 0 files and pictures.",
     ]
     found = json.loads(hub_says(stopped, "check", "--json").stdout)
     assert [finding["what"] for finding in found["findings"]] == ["ledger", "projection"]
@@ -298,10 +298,10 @@ def test_a_hub_that_is_stopped_is_checked_all_the_same(stopped: Path) -> None:
 def test_a_hub_that_is_stopped_is_rebuilt_all_the_same(stopped: Path) -> None:
     with closing(sqlite3.connect(stopped / "hub.db", isolation_level=None)) as connection:
         connection.execute("DELETE FROM notice")
-    sentence = "1 notices and replies were made again from the log."
+    sentence = "1 items were made again from the log."
     assert hub_says(stopped, "rebuild").stdout == f"{sentence}\n"
     assert json.loads(hub_says(stopped, "rebuild", "--json").stdout)["sentence"] == sentence
-    assert hub_says(stopped, "check").stdout == "OK    Looked at 1 records, 0 pictures and thumbnails.\n"
+    assert hub_says(stopped, "check").stdout == "OK    Looked at 1 records, 0 files and pictures.\n"
 
 
 def test_a_folder_that_cannot_be_used_is_refused_in_words(tmp_path: Path) -> None:

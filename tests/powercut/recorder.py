@@ -44,8 +44,9 @@ CALLS = (
     "symlink,symlinkat,mknod,mknodat,bind,chmod,fchmod,fchmodat,lseek,dup,dup2,dup3,mmap,"
     "copy_file_range,sendfile,splice,io_uring_setup,sendto,sendmsg,sendmmsg,chdir,fchdir,clone,clone3,fork,vfork"
 )
-SCRATCH = ("*-shm",)
-"""SQLite's shared memory: mapped, never synced, rebuilt by whoever opens the database first."""
+SCRATCH = ("*-shm", "ballast")
+"""SQLite's shared memory: mapped, never synced, rebuilt by whoever opens the database first. And the
+ballast, which holds nothing."""
 
 Acknowledgements = Callable[[bytes], Iterable[str]]
 """Finds what is acknowledged in the bytes of one write to a pipe, a socket or a file outside the folder."""

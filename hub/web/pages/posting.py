@@ -21,7 +21,8 @@ from hub.domain.policy import Posting as Mode
 from hub.domain.submission import FormRefused, Typed
 from hub.runtime.content import Content
 from hub.runtime.routing import Route
-from hub.services.noticeboard import Asker, Kept, Noticeboard
+from hub.services.authorship import Asker
+from hub.services.noticeboard import Kept, Noticeboard
 from hub.services.pictures import PictureMaker
 from hub.web import views
 from hub.web.forms import FormError, FormLimits, PostedForm, Staging, read_form

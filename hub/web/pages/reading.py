@@ -15,7 +15,9 @@ from hub.domain.notices import Kind, Notice, Reply, State
 from hub.domain.policy import Gone
 from hub.runtime.content import Content
 from hub.runtime.routing import Route
-from hub.services.noticeboard import Match, Noticeboard, Thread
+from hub.services.fileshare import FileShare
+from hub.services.finding import AnyMatch, CollectionMatch, FileMatch, Finding, Match
+from hub.services.noticeboard import Noticeboard, Thread
 from hub.storage.blobs import BlobStore
 from hub.storage.search import Place as Cursor
 from hub.storage.search import terms_of
@@ -37,8 +39,18 @@ _FEED = 40
 class Reading:
     """Handlers that change nothing."""
 
-    def __init__(self, board: Noticeboard, house: House, blobs: BlobStore, slips: Slips) -> None:
+    def __init__(
+        self,
+        board: Noticeboard,
+        share: FileShare,
+        finding: Finding,
+        house: House,
+        blobs: BlobStore,
+        slips: Slips,
+    ) -> None:
         self._board = board
+        self._share = share
+        self._finding = finding
         self._house = house
         self._blobs = blobs
         self._slips = slips
@@ -115,12 +127,12 @@ class Reading:
             ours=notice.hub == self._house.hub,
             standing=standing,
             mine=thread.mine,
-            phrase=self._slips.read(visit.query.get("slip", ""), visit.device),
+            phrase=self._slips.read(visit.query.get("slip", ""), visit.device).phrase,
             replies=tuple(self._replies(thread)),
             values=values or {},
             errors=errors or {},
         )
-        keep = message is None and not errors and not thread.waiting
+        keep = message is None and not view.phrase and not errors and not thread.waiting
         return self._house.content(visit, view, status=status, until_ms=notice.expires_ms, keep=keep)
 
     async def search(self, visit: Visit) -> Answer:
@@ -129,7 +141,7 @@ class Reading:
         page = await self._house.page(visit)
         if not query:
             return self._house.content(visit, views.SearchPage(page=page), shared=True)
-        results = await self._board.search(query, _place(visit.query.get("before", "")))
+        results = await self._finding.search(query, _place(visit.query.get("before", "")))
         terms = terms_of(query)
         older = f"{results.older.shown_ms}.{results.older.notice.hex()}" if results.older else ""
         view = views.SearchPage(
@@ -138,7 +150,9 @@ class Reading:
             hits=tuple(self._hit(match, terms) for match in results.matches),
             older=older,
         )
-        until_ms = await self._board.next_change([match.notice for match in results.matches])
+        found = [match.notice for match in results.matches if isinstance(match, Match)]
+        ends = [ending for match in results.matches for ending in _endings(match)]
+        until_ms = min([await self._board.next_change(found), *ends])
         return self._house.content(visit, view, until_ms=until_ms, shared=True)
 
     async def poster(self, visit: Visit) -> Answer:
@@ -223,7 +237,7 @@ class Reading:
         sha256 = visit.names["sha256"]
         if len(sha256) != 64 or not set(sha256) <= set("0123456789abcdef"):
             raise NotFound
-        if not await self._board.picture_is_shown(sha256):
+        if not (await self._board.picture_is_shown(sha256) or await self._share.picture_is_shown(sha256)):
             raise NotFound
         data = await _read(self._blobs, sha256)
         return Content(
@@ -291,7 +305,23 @@ class Reading:
             *(shown(reply, waiting=True) for reply in thread.waiting_replies),
         ]
 
-    def _hit(self, match: Match, terms: tuple[str, ...]) -> views.SearchHit:
+    def _hit(self, match: AnyMatch, terms: tuple[str, ...]) -> views.AnyHit:
+        if isinstance(match, FileMatch):
+            file = match.file
+            return views.FileHit(
+                card=views.FileCard(
+                    file=file, origin=self._house.origin(file.hub), collection=match.collection
+                ),
+                title_html=_marked(file.name, terms),
+                excerpt_html=_marked(excerpt_around(file.description, terms, EXCERPT), terms),
+            )
+        if isinstance(match, CollectionMatch):
+            found = match.collection
+            return views.CollectionHit(
+                card=views.CollectionCard(collection=found, origin=self._house.origin(found.hub)),
+                title_html=_marked(found.title, terms),
+                excerpt_html=_marked(excerpt_around(found.description, terms, EXCERPT), terms),
+            )
         notice = match.notice
         text = notice.text if match.itself or not match.replies else match.replies[0]
         around = excerpt_around(text, terms, EXCERPT)
@@ -299,6 +329,17 @@ class Reading:
         return views.SearchHit(
             card=card, title_html=_marked(notice.title, terms), excerpt_html=_marked(around, terms)
         )
+
+
+def _endings(found: AnyMatch) -> tuple[int, ...]:
+    """When a file or collection that was found ends, in Unix ms; notices are asked about elsewhere."""
+    match found:
+        case FileMatch():
+            return (found.file.expires_ms, found.collection.expires_ms)
+        case CollectionMatch():
+            return (found.collection.expires_ms,)
+        case _:
+            return ()
 
 
 class TakenDown(Gone):

@@ -1,4 +1,4 @@
-"""Take-down phrases on their way to the page that shows them: in memory, for ten minutes."""
+"""What is said once on its way to the page that says it: in memory, for ten minutes."""
 
 from __future__ import annotations
 
@@ -6,13 +6,23 @@ from collections import OrderedDict
 from collections.abc import Callable
 from dataclasses import dataclass
 
+from hub.services.fileshare import Line
+
 _KEPT_S = 600.0
 _MOST = 500
 
 
+@dataclass(frozen=True, slots=True)
+class Slip:
+    """A take-down phrase, and what became of each file of a form; either may be empty."""
+
+    phrase: str = ""
+    lines: tuple[Line, ...] = ()
+
+
 @dataclass(slots=True)
-class _Slip:
-    phrase: str
+class _Kept:
+    slip: Slip
     device: str
     until: float
     seen: bool = False
@@ -29,20 +39,20 @@ class Slips:
     def __init__(self, monotonic: Callable[[], float], chance: Callable[[int], bytes]) -> None:
         self._monotonic = monotonic
         self._chance = chance
-        self._slips: OrderedDict[str, _Slip] = OrderedDict()
+        self._slips: OrderedDict[str, _Kept] = OrderedDict()
 
-    def write(self, phrase: str, device: str) -> str:
-        """A token under which ``phrase`` can be read for ten minutes; ``device`` is the writer's cookie."""
+    def write(self, phrase: str, device: str, lines: tuple[Line, ...] = ()) -> str:
+        """A token under which a slip can be read for ten minutes; ``device`` is the writer's cookie."""
         token = self._chance(12).hex()
-        self._slips[token] = _Slip(phrase, device, self._monotonic() + _KEPT_S)
+        self._slips[token] = _Kept(Slip(phrase, lines), device, self._monotonic() + _KEPT_S)
         while len(self._slips) > _MOST:
             self._slips.popitem(last=False)
         return token
 
-    def read(self, token: str, device: str | None) -> str:
-        """The phrase, or nothing."""
-        slip = self._slips.get(token)
-        if slip is None or slip.until <= self._monotonic() or (slip.seen and device != slip.device):
-            return ""
-        slip.seen = True
-        return slip.phrase
+    def read(self, token: str, device: str | None) -> Slip:
+        """The slip, or an empty one."""
+        kept = self._slips.get(token)
+        if kept is None or kept.until <= self._monotonic() or (kept.seen and device != kept.device):
+            return Slip()
+        kept.seen = True
+        return kept.slip

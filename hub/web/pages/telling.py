@@ -2,13 +2,17 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
+
 from hub.domain.errors import HubError, NotFound
 from hub.domain.notices import Notice, Reply, State
 from hub.domain.policy import REASON_WORDS, Gone, Reason
 from hub.runtime.content import Content
 from hub.runtime.routing import Route
 from hub.services.caretaking import Caretaking
+from hub.services.fileshare import FileShare
 from hub.services.noticeboard import Noticeboard
+from hub.services.reporting import Reporting
 from hub.web import views
 from hub.web.house import House
 from hub.web.pages.posting import Posting, asker, when_to_try_again
@@ -38,8 +42,18 @@ class UnknownReference(NotFound):
 class Telling:
     """Reports need no account; the ledger names no one."""
 
-    def __init__(self, board: Noticeboard, caretaking: Caretaking, house: House, posting: Posting) -> None:
+    def __init__(
+        self,
+        board: Noticeboard,
+        share: FileShare,
+        reporting: Reporting,
+        caretaking: Caretaking,
+        house: House,
+        posting: Posting,
+    ) -> None:
         self._board = board
+        self._share = share
+        self._reporting = reporting
         self._caretaking = caretaking
         self._house = house
         self._posting = posting
@@ -49,29 +63,21 @@ class Telling:
         return [
             Route("GET", "/reports", self.look_up),
             Route("GET", "/decisions", self.decisions),
-            Route("GET", "/notices/{id}/report", self.notice_form),
-            Route("POST", "/notices/{id}/report", self.report_notice),
-            Route("GET", "/replies/{id}/report", self.reply_form),
-            Route("POST", "/replies/{id}/report", self.report_reply),
+            *(Route("GET", f"/{place}/{{id}}/report", self._form_of(of)) for place, of in _PLACES.items()),
+            *(Route("POST", f"/{place}/{{id}}/report", self._report_of(of)) for place, of in _PLACES.items()),
         ]
 
-    async def notice_form(self, visit: Visit) -> Answer:
-        """The form about a notice."""
-        return await self._form(visit, await self._notice(visit), None)
+    def _form_of(self, of: str) -> PageHandler:
+        async def show(visit: Visit) -> Answer:
+            return await self._form(visit, await self._subject(visit, of))
 
-    async def reply_form(self, visit: Visit) -> Answer:
-        """The form about a reply."""
-        reply, notice = await self._reply(visit)
-        return await self._form(visit, notice, reply)
+        return show
 
-    async def report_notice(self, visit: Visit) -> Answer:
-        """Report a notice."""
-        return await self._report(visit, await self._notice(visit), None)
+    def _report_of(self, of: str) -> PageHandler:
+        async def carry_out(visit: Visit) -> Answer:
+            return await self._report(visit, await self._subject(visit, of))
 
-    async def report_reply(self, visit: Visit) -> Answer:
-        """Report a reply."""
-        reply, notice = await self._reply(visit)
-        return await self._report(visit, notice, reply)
+        return carry_out
 
     async def look_up(self, visit: Visit) -> Answer:
         """What became of a report."""
@@ -80,7 +86,7 @@ class Telling:
         if not reference:
             return self._house.content(visit, views.ReportsPage(page=page))
         try:
-            report, hidden = await self._board.outcome(reference)
+            report, hidden = await self._reporting.outcome(reference)
         except NotFound:
             sentence = visit.words.translate(UnknownReference.template)
             view = views.ReportsPage(page=page, values={"ref": reference}, errors={"ref": sentence})
@@ -111,8 +117,7 @@ class Telling:
     async def _form(
         self,
         visit: Visit,
-        notice: Notice,
-        reply: Reply | None,
+        subject: _Subject,
         *,
         values: dict[str, str] | None = None,
         errors: dict[str, str] | None = None,
@@ -121,9 +126,11 @@ class Telling:
         page = await self._house.page(visit)
         view = views.ReportPage(
             page=page,
-            notice=notice,
-            reply=reply,
-            excerpt=excerpt((reply or notice).text, EXCERPT),
+            title=subject.title,
+            lang=subject.lang,
+            excerpt=excerpt(subject.text, EXCERPT),
+            path=subject.path,
+            action=visit.request.path,
             reasons=tuple(
                 views.Choice(str(reason), visit.words.gettext(REASON_WORDS[reason])) for reason in Reason
             ),
@@ -133,16 +140,16 @@ class Telling:
         )
         return self._house.content(visit, view, status=status, keep=False)
 
-    async def _report(self, visit: Visit, notice: Notice, reply: Reply | None) -> Answer:
+    async def _report(self, visit: Visit, subject: _Subject) -> Answer:
         async with self._posting.form(visit) as form:
             values = {"reason": form.first("reason"), "text": form.first("text")}
             if values["reason"] not in set(Reason):
                 errors = {"reason": visit.words.translate(MissingReason.template)}
-                return await self._form(visit, notice, reply, values=values, errors=errors, status=422)
+                return await self._form(visit, subject, values=values, errors=errors, status=422)
             try:
-                reported = await self._board.report(
-                    (reply or notice).public_id,
-                    "reply" if reply else "notice",
+                reported = await self._reporting.report(
+                    subject.name,
+                    subject.of,
                     Reason(values["reason"]),
                     values["text"],
                     asker(visit),
@@ -150,20 +157,46 @@ class Telling:
                 )
             except HubError as error:
                 errors = {"": visit.words.translate(error.template, **error.fields)}
-                content = await self._form(
-                    visit, notice, reply, values=values, errors=errors, status=error.status
-                )
+                content = await self._form(visit, subject, values=values, errors=errors, status=error.status)
                 return when_to_try_again(content, error)
         return Redirect(f"/reports?ref={reported.reference}&thanks", reported.cookie)
 
-    async def _notice(self, visit: Visit) -> Notice:
-        notice = (await self._board.thread(name_of(visit.names["id"]))).notice
+    async def _subject(self, visit: Visit, of: str) -> _Subject:
+        """What the address names; raises `NotFound`, and `Gone` for what was taken down."""
+        name = name_of(visit.names["id"])
+        if of == "file":
+            file = (await self._share.file(name)).file
+            path = views.file_path(file.public_id, file.name)
+            return _Subject(of, file.public_id, file.name, file.lang, file.description, path)
+        if of == "collection":
+            collection = (await self._share.collection(name)).collection
+            path = views.collection_path(collection.public_id, collection.title)
+            return _Subject(
+                of, collection.public_id, collection.title, collection.lang, collection.description, path
+            )
+        if of == "reply":
+            reply, notice, state = await self._board.reply(name)
+            if state is not State.LIVE:
+                raise Gone
+            shown: Reply | Notice = reply
+        else:
+            shown = notice = (await self._board.thread(name)).notice
         if notice.state is not State.LIVE:
             raise Gone
-        return notice
+        path = views.notice_path(notice.public_id, notice.title)
+        return _Subject(of, shown.public_id, notice.title, shown.lang, shown.text, path)
 
-    async def _reply(self, visit: Visit) -> tuple[Reply, Notice]:
-        reply, notice, state = await self._board.reply(name_of(visit.names["id"]))
-        if state is not State.LIVE or notice.state is not State.LIVE:
-            raise Gone
-        return reply, notice
+
+_PLACES = {"notices": "notice", "replies": "reply", "files": "file", "collections": "collection"}
+
+
+@dataclass(frozen=True, slots=True)
+class _Subject:
+    """What a report is about: ``of`` as the service calls it, its public id, and how the page shows it."""
+
+    of: str
+    name: str
+    title: str
+    lang: str
+    text: str
+    path: str

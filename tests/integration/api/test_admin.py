@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 
 import msgspec
 import pytest
 
 from hub.api.client import Client, ProblemAnswer
-from hub.api.schema import Decision, ItemOut
+from hub.api.schema import CollectionIn, Decision, ItemOut
 from hub.domain.policy import DAY_MS, DEFAULT_RULES, Reason
 from tests.integration.conftest import RULE, Street, admin_table, in_thread
 
@@ -39,9 +40,9 @@ async def test_the_status_tells_how_the_hub_is_and_how_much_there_is(listening: 
     assert (status.state, status.name, status.posting) == ("OK", listening.hub.name, "open")
     assert status.hub == listening.hub.identity.public_id()
     assert status.addresses == [f"http://127.0.0.1:{listening.hub.port}"]
-    assert (status.notices, status.replies, status.records, status.devices) == (1, 1, 2, 2)
+    assert (status.notices, status.replies, status.records, status.devices) == (1, 1, 3, 2)
     assert status.free_bytes > 0
-    assert [line.state for line in status.lines] == ["OK"] * 5
+    assert [line.state for line in status.lines] == ["OK"] * 7
 
 
 async def test_lists_hold_what_their_names_say(listening: Street, desk: Desk) -> None:
@@ -184,22 +185,26 @@ async def test_the_ledger_comes_newest_first_and_in_parts(listening: Street, des
 async def test_everything_is_checked_and_made_again(listening: Street, desk: Desk) -> None:
     await listening.person("ann").puts_up()
     found = await desk("check")
-    assert (found.findings, found.counted) == ([], "1 records, 0 pictures and thumbnails")
+    assert (found.findings, found.counted) == ([], "2 records, 0 files and pictures")
     await listening.tamper("DELETE FROM notice")
     assert {finding.what for finding in (await desk("check")).findings} == {"projection"}
-    assert (await desk("rebuild")).sentence == "1 notices and replies were made again from the log."
+    assert (await desk("rebuild")).sentence == "2 items were made again from the log."
     assert (await desk("check")).findings == []
 
 
-async def test_the_client_knows_every_endpoint_and_the_shape_of_its_answer(listening: Street) -> None:
+async def test_the_client_knows_every_endpoint_and_the_shape_of_its_answer(
+    listening: Street, tmp_path: Path
+) -> None:
     """Each path of the table is one the client asks for, with the type it expects."""
     asked: list[tuple[str, str, Any]] = []
 
     class Recording(Client):
-        def _call(self, method: str, path: str, answer: Any, body: Decision | None = None) -> Any:
+        def _call(self, method: str, path: str, answer: Any, body: object = None) -> Any:
             asked.append((method, path.partition("?")[0], answer))
             return None
 
+    a_file = tmp_path / "{name}"
+    a_file.touch()
     client = Recording(listening.data / "run" / "admin.sock")
     for call in (client.status, client.settings, client.devices, client.reports, client.ledger):
         call()
@@ -207,6 +212,13 @@ async def test_the_client_knows_every_endpoint_and_the_shape_of_its_answer(liste
     client.item("{id}")
     client.check()
     client.rebuild()
+    client.scrub()
+    client.collections()
+    client.add_collection(CollectionIn())
+    client.change_collection("{id}", CollectionIn())
+    client.files("newest")
+    client.add_file("{id}", a_file)
+    client.free_files(carry_out=False)
     client.change_setting("{key}", "")
     client.decide("{reference}", Decision())
     for verb in ("approve", "refuse", "hide", "restore", "erase", "pin", "urgent"):

@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import Any
 
 from hub import app
-from hub.storage import blobs, database
+from hub.storage import blobs, database, incoming
 
 
 def _lax() -> None:
@@ -54,6 +54,14 @@ def _answered_early() -> None:
     database.Database._commit_together = commit_together  # type: ignore[method-assign]
 
 
+def _upload_unsynced() -> None:
+    incoming.Incoming._sync_or_fail = lambda self, sync: None  # type: ignore[method-assign]
+
+
+def _upload_folder_unsynced() -> None:
+    incoming._fsync = lambda path, flags: None
+
+
 def _no_reserve() -> None:
     app.NOTICES = blobs.Reserve(0.0, 0)
 
@@ -63,10 +71,14 @@ ALTERATIONS: dict[str, Callable[[], None]] = {
     "picture-unsynced": _picture_unsynced,
     "folder-unsynced": _folder_unsynced,
     "answered-early": _answered_early,
+    "upload-unsynced": _upload_unsynced,
+    "upload-folder-unsynced": _upload_folder_unsynced,
     "no-reserve": _no_reserve,
 }
 FAULTS = ("lax", "picture-unsynced", "folder-unsynced", "answered-early")
 """Those that a power cut has to bring to light."""
+UPLOAD_FAULTS = ("lax", "folder-unsynced", "upload-unsynced", "upload-folder-unsynced")
+"""Those that it has to bring to light while files arrive."""
 
 
 def altered(command: list[str], alteration: str) -> list[str]:

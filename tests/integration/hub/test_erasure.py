@@ -16,7 +16,7 @@ from hub.api.client import Client
 from hub.api.schema import Decision
 from hub.app import Hub
 from hub.domain.submission import Typed
-from hub.services.noticeboard import Asker
+from hub.services.authorship import Asker
 from tests.conftest import HandClock
 from tests.integration.hub.hub_process import Answer, Visitor
 from tests.integration.hub.traces import Secrets, content_of, found_in

@@ -8,7 +8,8 @@ from pathlib import Path
 
 import pytest
 
-from tests.integration.hub.altered_hub import FAULTS
+from tests.integration.hub import recorded_uploads
+from tests.integration.hub.altered_hub import FAULTS, UPLOAD_FAULTS
 from tests.integration.hub.hub_process import found_hub, hub_command
 from tests.integration.hub.recorded_hub import ANSWERS, Sent, faults_in, use
 from tests.powercut import recorder
@@ -74,4 +75,38 @@ def test_a_promise_that_the_hub_breaks_on_purpose_is_found(
     fault: str, data_folder: Path, tmp_path: Path
 ) -> None:
     report = proof(data_folder, tmp_path / "notes", 60, fault, acts=90)
+    assert report.failures
+
+
+def proof_with_files(data: Path, notes: Path, states: int, alteration: str = "") -> Report:
+    """Record the hub while files arrive and cut it ``states`` times."""
+    found_hub(data)
+    sent = recorded_uploads.Sent()
+    return prove(
+        lambda made: recorded_uploads.use(made, sent, alteration),
+        lambda cut: list(recorded_uploads.faults_in(cut, sent)),
+        folder=data,
+        notes=notes,
+        states=states,
+        seed=20261123,
+        acknowledgements=recorded_uploads.ANSWERS,
+    )
+
+
+def test_three_hundred_cuts_while_files_arrive_lose_nothing_and_leave_nothing_behind(
+    data_folder: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    report = proof_with_files(data_folder, tmp_path / "notes", 300)
+    with capsys.disabled():
+        sys.stdout.write(f"\n{report}\n")
+    assert not report.failures, str(report)
+    assert report.acknowledgements >= 30
+    assert report.distinct > 200
+
+
+@pytest.mark.parametrize("fault", UPLOAD_FAULTS)
+def test_a_promise_about_files_that_the_hub_breaks_on_purpose_is_found(
+    fault: str, data_folder: Path, tmp_path: Path
+) -> None:
+    report = proof_with_files(data_folder, tmp_path / "notes", 60, fault)
     assert report.failures

@@ -296,7 +296,7 @@ async def test_one_decision_closes_every_report_of_the_item(
     assert await street.hub.caretaking.reports() == []
     assert len(await street.hub.caretaking.reports(decided=True)) == 3
     for reference in references:
-        report, _ = await street.hub.board.outcome(reference)
+        report, _ = await street.hub.reporting.outcome(reference)
         assert (report.outcome, report.rule, report.answer) == (word, DEFAULT_RULES[0], "We looked.")
     assert await street.acts() == acts
     assert bool(await street.board()) is shown

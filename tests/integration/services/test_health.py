@@ -19,7 +19,15 @@ async def states(street: Street) -> dict[str, Condition]:
 async def test_a_fresh_hub_is_well(street: Street) -> None:
     report = await street.hub.health.report()
     assert report.state is Condition.OK
-    assert [line.code for line in report.lines] == ["writing", "room", "time", "names", "desk"]
+    assert [line.code for line in report.lines] == [
+        "writing",
+        "room",
+        "blobs",
+        "traces",
+        "time",
+        "names",
+        "desk",
+    ]
     assert all(line.sentence for line in report.lines)
     assert report.standing.posting == "open"
 

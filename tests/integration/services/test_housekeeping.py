@@ -126,7 +126,7 @@ async def test_while_the_time_is_unknown_nothing_is_dropped_or_forgotten(street:
     for days in (365 * 12, -365 * 30):
         street.clock.put_right(days=days)
         assert await street.hub.housekeeping.round() == NOTHING
-        assert (await street.hub.board.outcome(reference))[0].outcome == "kept"
+        assert (await street.hub.reporting.outcome(reference))[0].outcome == "kept"
         assert await asyncio.to_thread(street.hub.blobs.exists, picture.full.sha256)
         assert len(await street.rows("SELECT 1 FROM record UNION ALL SELECT 1 FROM audit")) == 2
     assert await street.board() == ["Ladder to lend"]
@@ -176,7 +176,7 @@ async def test_decided_reports_and_the_private_log_are_forgotten_in_time_and_the
     street.clock.pass_time(days=91)
     await street.hub.housekeeping.round()
     assert await street.rows("SELECT 1 FROM audit") == []
-    assert (await street.hub.board.outcome(reference))[0].outcome == "kept"
+    assert (await street.hub.reporting.outcome(reference))[0].outcome == "kept"
     street.clock.pass_time(days=90)
     await street.hub.housekeeping.round()
     assert [row[0] for row in await street.rows("SELECT reference FROM report")] == [open_one]
@@ -205,7 +205,7 @@ async def test_a_rebuild_gives_equal_rows_equal_answers_and_keeps_local_truth(st
     await street.hub.caretaking.hide(names[0], RULE, "gwen")
     await street.hub.caretaking.pin(names[1], street.clock.ms + DAY_MS, "gwen")
     await street.hub.caretaking.erase(names[2], RULE, "gwen")
-    await street.hub.board.report(names[3], "notice", Reason.RULES, "Look.", bob.asker(), "r1")
+    await street.hub.reporting.report(names[3], "notice", Reason.RULES, "Look.", bob.asker(), "r1")
     await street.setting("board.posting", "checked")
     await ann.puts_up("Waiting")
     local = ("ownership", "device", "held", "hide", "mark", "report", "ledger", "audit", "setting")

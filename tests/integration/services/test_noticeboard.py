@@ -524,13 +524,13 @@ async def test_a_reporter_hears_the_outcome_by_the_reference_as_typed_from_paper
     name = (await street.person("ann").puts_up()).public_id
     reference = (await street.person("bob").reports(name, words="Look at line 2.")).reference
     typed = f" {reference[:4].upper()}-{reference[4:]} "
-    report, hidden = await street.hub.board.outcome(typed)
+    report, hidden = await street.hub.reporting.outcome(typed)
     assert (report.decided_ms, hidden) == (None, False)
     await street.hub.caretaking.decide(reference, "hide", RULE, "Thank you.", "gwen")
-    report, hidden = await street.hub.board.outcome(typed)
+    report, hidden = await street.hub.reporting.outcome(typed)
     assert (report.outcome, report.answer, hidden) == ("hidden", "Thank you.", True)
     with pytest.raises(NotFound):
-        await street.hub.board.outcome("0000-0000")
+        await street.hub.reporting.outcome("0000-0000")
 
 
 async def test_what_is_hidden_cannot_be_reported_or_answered_any_more(street: Street) -> None:

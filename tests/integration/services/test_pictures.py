@@ -15,6 +15,7 @@ import time
 import zipfile
 import zlib
 from collections.abc import Callable, Iterator
+from functools import partial
 from pathlib import Path
 
 import pytest
@@ -24,18 +25,24 @@ from PIL import ExifTags, Image, ImageCms, ImageDraw
 
 from hub.domain.errors import NoRoom, TryLater
 from hub.domain.notices import BlobRef
-from hub.services.picture_worker import answer
+from hub.services.picture_worker import answer, prepare
 from hub.services.pictures import (
+    BrokenPhoto,
     BrokenPicture,
+    HeicPhoto,
     HeicPicture,
     NotAPicture,
+    Photo,
+    PhotoNotCleaned,
+    PhotoTookTooLong,
+    PhotoTooLarge,
     PictureLimits,
     PictureMaker,
     PictureNotUsable,
     TookTooLong,
     TooManyPixels,
 )
-from hub.storage.blobs import BlobStore, Reserve
+from hub.storage.blobs import PIECE, BlobStore, Reserve
 
 ROOT = Path(__file__).resolve().parents[3]
 NO_RESERVE = Reserve(share=0.0, least=0)
@@ -599,7 +606,7 @@ def test_a_worker_that_cannot_write_says_so(tmp_path: Path, send: Send) -> None:
     with pytest.MonkeyPatch.context() as patch:
         path = send(corners())
         patch.setattr(Path, "write_bytes", full)
-        assert answer(path, tmp_path, 1, JOB) == {"trouble": "no-room"}
+        assert answer(partial(prepare, path, tmp_path, 1, JOB)) == {"trouble": "no-room"}
 
 
 def test_the_worker_imports_nothing_of_the_hub_but_itself() -> None:
@@ -612,14 +619,16 @@ def test_the_worker_imports_nothing_of_the_hub_but_itself() -> None:
         [sys.executable, "-c", program], capture_output=True, text=True, check=True, cwd=ROOT
     ).stdout.split()
 
-    assert imported == ["hub", "hub.services", "hub.services.picture_worker"]
+    assert imported == [
+        "hub", "hub.services", "hub.services.picture_files", "hub.services.picture_worker",
+    ]  # fmt: skip
 
 
 MAKE_FOR_EVER = """
 import asyncio, sys
 from pathlib import Path
 from hub.services.pictures import PictureLimits, PictureMaker
-from hub.storage.blobs import BlobStore, Reserve
+from hub.storage.blobs import PIECE, BlobStore, Reserve
 store = BlobStore(Path(sys.argv[1]))
 store.open()
 maker = PictureMaker(store, store.staging, PictureLimits(reserve=Reserve(0.0, 0)))
@@ -650,6 +659,7 @@ def test_when_the_hub_is_killed_its_worker_ends_and_the_next_start_clears_what_i
 JOB = {
     "memory": 256 * 1024 * 1024,
     "pixels": 200_000,
+    "jpeg_pixels": 200_000,
     "side": 64,
     "quality": 75,
     "thumb_width": 32,
@@ -688,7 +698,7 @@ def test_whatever_is_done_to_a_picture_the_worker_has_an_answer(
     path = tmp_path / "upload"
     path.write_bytes(data)
 
-    line = answer(path, tmp_path, 1, JOB)
+    line = answer(partial(prepare, path, tmp_path, 1, JOB))
 
     if "trouble" in line:
         assert line["trouble"] in {"not-a-picture", "broken", "too-many-pixels"}
@@ -702,3 +712,298 @@ def test_every_refusal_has_a_code_of_its_own_and_names_the_picture() -> None:
 
     assert len({kind.code for kind in kinds}) == len(kinds)
     assert all("7" in str(kind(number=7)) and kind.status == 422 for kind in kinds)
+
+
+# --- photographs in the file share ------------------------------------------------------------------------
+
+
+def arrived(photo: Photo | None) -> bytes:
+    """The clean copy, which is what it says it is; the caller's to remove."""
+    assert photo is not None
+    assert photo.arrived is not None
+    data = photo.arrived.path.read_bytes()
+    photo.arrived.path.unlink()
+    ref = photo.arrived.ref
+    assert (len(data), hashlib.sha256(data).hexdigest()) == (ref.size, ref.sha256)
+    pieces = [hashlib.sha256(data[at : at + PIECE]).digest() for at in range(0, len(data), PIECE)]
+    assert hashlib.sha256(b"".join(pieces)).hexdigest() == ref.pieces
+    assert zlib.crc32(data) == photo.arrived.crc32
+    return data
+
+
+async def test_a_photo_is_shared_at_full_size_without_the_place_and_the_device(
+    maker: PictureMaker, blobs: BlobStore, send: Send, photo: bytes
+) -> None:
+    path = send(photo)
+    assert MAKER.encode() in photo
+    assert PLACE.encode() in photo
+
+    made = await maker.photo(path, name="Picnic.jpg", original=False, alt="The picnic")
+
+    data = await asyncio.to_thread(arrived, made)
+    assert made is not None
+    assert not any(secret in data for secret in (MAKER.encode(), PLACE.encode(), b"GPS", b"2026:05:01"))
+    assert await asyncio.to_thread(same_pixels, photo, data)
+    with Image.open(io.BytesIO(data)) as image:
+        assert dict(image.getexif()) == {ExifTags.Base.Orientation: 6}
+        assert image.info["icc_profile"]
+    picture = made.picture(BlobRef("0" * 64, 5, "1" * 64))
+    assert picture is not None
+    assert (picture.width, picture.height, picture.alt) == (3000, 4000, "The picnic")
+    assert (picture.thumb_width, picture.thumb_height) == (320, 427)
+    assert picture.full == BlobRef("0" * 64, 5, "1" * 64)
+    thumb = await shown(blobs, picture.thumb)
+    assert thumb.size == (320, 427)
+    assert picture.thumb.size <= 15_000
+    assert await asyncio.to_thread(path.read_bytes) == photo
+    assert left_in(blobs.staging) == []
+
+
+def same_pixels(one: bytes, other: bytes) -> bool:
+    with Image.open(io.BytesIO(one)) as left, Image.open(io.BytesIO(other)) as right:
+        return left.mode == right.mode and left.tobytes() == right.tobytes()
+
+
+@pytest.mark.parametrize("format", ["PNG", "WEBP", "GIF"])
+async def test_the_other_formats_are_shared_clean_too(
+    maker: PictureMaker, blobs: BlobStore, send: Send, format: str
+) -> None:
+    image = corners().quantize(16) if format == "GIF" else corners()
+    more: dict[str, object] = {"comment": PLACE.encode()} if format == "GIF" else {"exif": device_data(3)}
+    sent = saved(image, format, **more)
+    secrets = (PLACE.encode(),) if format == "GIF" else (MAKER.encode(), PLACE.encode())
+    assert all(secret in sent for secret in secrets)
+
+    made = await maker.photo(send(sent), name="A", original=False)
+
+    data = await asyncio.to_thread(arrived, made)
+    assert not any(secret in data for secret in secrets)
+    assert same_pixels(sent, data)
+    assert made is not None
+    assert made.thumb is not None
+    turned = await shown(blobs, made.thumb)
+    assert colour_at(turned, 0.25, 0.25) == ((256, 0, 0) if format == "GIF" else (256, 256, 256))
+
+
+async def test_an_original_is_not_touched_and_still_has_a_thumbnail(
+    maker: PictureMaker, blobs: BlobStore, send: Send, photo: bytes
+) -> None:
+    path = send(photo)
+
+    made = await maker.photo(path, name="Picnic.jpg", original=True)
+
+    assert made is not None
+    assert made.arrived is None
+    assert (made.width, made.height, made.thumb_width, made.thumb_height) == (3000, 4000, 320, 427)
+    assert made.thumb is not None
+    assert MAKER.encode() not in await asyncio.to_thread(blobs.read, made.thumb.sha256)
+    assert await asyncio.to_thread(path.read_bytes) == photo
+    assert left_in(blobs.staging) == []
+
+
+@pytest.mark.parametrize(
+    "content",
+    [b"", b"Tuesday, 7 pm", zipped(), b"%PDF-1.7\n", b"<svg/>", b"\0\0\0\x20ftypmp42\0\0\0\0mp42isom"],
+    ids=lambda content: repr(content[:12]),
+)
+@pytest.mark.parametrize("original", [True, False])
+async def test_what_is_no_picture_is_no_photo(
+    maker: PictureMaker, send: Send, tmp_path: Path, content: bytes, original: bool
+) -> None:
+    path = send(content).rename(tmp_path / "holiday.jpg")
+
+    assert await maker.photo(path, name="holiday.jpg", original=original) is None
+
+
+@pytest.mark.parametrize(
+    ("head", "refusal"),
+    [
+        (b"\0\0\0\x24ftypheic\0\0\0\0mif1heic", HeicPhoto),
+        (b"\0\0\0\x20ftypavif\0\0\0\0mif1avif", PhotoNotCleaned),
+        (b"II*\0\x10\0\0\0CR\x02\0", PhotoNotCleaned),
+    ],
+    ids=["heic", "avif", "raw"],
+)
+async def test_a_photo_that_cannot_be_cleaned_is_refused_or_kept_as_it_is(
+    maker: PictureMaker, blobs: BlobStore, send: Send, head: bytes, refusal: type[PhotoNotCleaned]
+) -> None:
+    path = send(head + bytes(500))
+
+    with pytest.raises(refusal, match=r"“IMG 1\.HEIC”.*not added.*JPEG.*“Keep the original file”") as refused:
+        await maker.photo(path, name="IMG 1.HEIC", original=False)
+    kept = await maker.photo(path, name="IMG 1.HEIC", original=True)
+
+    assert type(refused.value) is refusal
+    assert kept == Photo()
+    assert Photo().picture(BlobRef("0" * 64, 5, "1" * 64)) is None
+    assert left_in(blobs.staging) == []
+
+
+TINY_PIECE = b",\0\0\0\0\x01\0\x01\0\0\x02\x02D\x01\0;"
+GIF_BOMB = b"GIF89a" + struct.pack("<HHBBB", 65_535, 65_535, 0, 0, 0) + TINY_PIECE
+EMPTY_PNG = png((b"IHDR", struct.pack(">IIBBBBB", 60, 60, 8, 2, 0, 0, 0)), NO_PIXELS, (b"IEND", b""))
+PNG_BOMB = png((b"IHDR", struct.pack(">IIBBBBB", 30_000, 30_000, 8, 2, 0, 0, 0)), NO_PIXELS, (b"IEND", b""))
+LYING_JPEG = saved(corners(), "JPEG").replace(
+    struct.pack(">HH", 200, 400), struct.pack(">HH", 65_000, 65_000), 1
+)
+
+
+@pytest.mark.parametrize(
+    ("content", "refusal"),
+    [
+        (PNG_BOMB, PhotoTooLarge),
+        (png_of(30_000, 30_000 // 20), PhotoTooLarge),
+        (LYING_JPEG, PhotoTooLarge),
+        (GIF_BOMB, PhotoTooLarge),
+        (saved(scene(600, 400), "JPEG")[:-700], BrokenPhoto),
+        (saved(scene(600, 400), "PNG")[:-700], BrokenPhoto),
+        (b"\xff\xd8\xff", BrokenPhoto),
+        (b"\xff\xd8" + b"\xff\xe1\0\x02" * 500_000, BrokenPhoto),
+        (EMPTY_PNG, BrokenPhoto),
+    ],
+    ids=["png-30000", "png-45-mp", "jpeg-65000", "gif", "cut-jpeg", "cut-png", "head", "segments", "empty"],
+)  # fmt: skip
+async def test_bombs_and_torn_pictures_are_refused_as_photos_and_kept_as_originals(
+    maker: PictureMaker,
+    blobs: BlobStore,
+    send: Send,
+    content: bytes,
+    refusal: type[PhotoNotCleaned],
+) -> None:
+    path = send(content)
+    started = time.monotonic()
+
+    with pytest.raises(refusal, match=r"“Fête”.*“Keep the original file”") as refused:
+        await maker.photo(path, name="Fête", original=False)
+    kept = await maker.photo(path, name="Fête", original=True)
+
+    assert type(refused.value) is refusal
+    assert refused.value.status == 422
+    assert kept == Photo()
+    assert time.monotonic() - started < 4
+    assert left_in(blobs.staging) == []
+
+
+async def test_a_photo_of_two_hundred_megapixels_is_cleaned_and_has_a_thumbnail(
+    maker: PictureMaker, send: Send
+) -> None:
+    with Image.new("L", (16_320, 12_240), 90) as large:
+        path = send(large, quality=30, comment=PLACE.encode())
+
+    made = await maker.photo(path, name="A", original=False)
+
+    assert PLACE.encode() not in await asyncio.to_thread(arrived, made)
+    assert made is not None
+    assert (made.width, made.height, made.thumb_width) == (16_320, 12_240, 320)
+
+
+async def test_a_photo_too_hungry_to_be_opened_is_cleaned_and_has_no_thumbnail(
+    blobs: BlobStore, send: Send
+) -> None:
+    small = PictureMaker(
+        blobs, blobs.staging, PictureLimits(memory_bytes=64 * 1024 * 1024, reserve=NO_RESERVE)
+    )
+    picture = scene(4000, 3000)
+    for path in (
+        send(picture, "JPEG", progressive=True, subsampling=0, comment=PLACE.encode()),
+        send(picture.resize((3000, 2000)), "WEBP", xmp=PLACE.encode(), method=0),
+        send(Image.new("RGB", (4000, 3000)), "PNG", exif=device_data()),
+    ):
+        made = await small.photo(path, name="A", original=False)
+
+        assert PLACE.encode() not in await asyncio.to_thread(arrived, made)
+        assert made is not None
+        assert made.thumb is None
+        assert await small.photo(path, name="A", original=True) == Photo()
+    assert left_in(blobs.staging) == []
+
+
+async def test_a_photo_that_keeps_the_processor_busy_is_cleaned_and_has_no_thumbnail(
+    blobs: BlobStore, send: Send
+) -> None:
+    quick = PictureMaker(blobs, blobs.staging, PictureLimits(cpu_seconds=1, reserve=NO_RESERVE))
+    endless = with_last_scan_repeated(saved(Image.new("RGB", (5000, 4000)), "JPEG", progressive=True), 3000)
+
+    made = await quick.photo(send(endless), name="A", original=False)
+
+    await asyncio.to_thread(arrived, made)
+    assert made is not None
+    assert made.thumb is None
+    assert left_in(blobs.staging) == []
+
+
+async def test_a_photo_that_takes_too_long_to_clean_is_refused(blobs: BlobStore, send: Send) -> None:
+    hurried = PictureMaker(blobs, blobs.staging, PictureLimits(wall_seconds=0.005, reserve=NO_RESERVE))
+
+    with pytest.raises(PhotoTookTooLong, match="“A”"):
+        await hurried.photo(send(png_of(8000, 5000)), name="A", original=False)
+
+    assert children(os.getpid()) == []
+    assert left_in(blobs.staging) == []
+    assert await hurried.photo(send(corners()), name="A", original=True) == Photo()
+
+
+async def test_a_photo_of_more_bytes_than_the_hub_copies_is_refused(blobs: BlobStore, send: Send) -> None:
+    frugal = PictureMaker(blobs, blobs.staging, PictureLimits(photo_bytes=1000, reserve=NO_RESERVE))
+    path = send(scene(300, 200))
+
+    with pytest.raises(PhotoTooLarge):
+        await frugal.photo(path, name="A", original=False)
+    kept = await frugal.photo(path, name="A", original=True)
+
+    assert kept is not None
+    assert kept.thumb is not None
+
+
+async def test_a_photo_that_is_given_up_leaves_no_process_and_no_file(
+    maker: PictureMaker, blobs: BlobStore, send: Send
+) -> None:
+    slow = send(png_of(8000, 5000))
+
+    async with asyncio.TaskGroup() as group:
+        task = group.create_task(maker.photo(slow, name="A", original=False))
+        await asyncio.to_thread(until, lambda: children(os.getpid()))
+        task.cancel()
+
+    assert task.cancelled()
+    assert children(os.getpid()) == []
+    assert left_in(blobs.staging) == []
+
+
+async def test_a_card_that_is_or_gets_full_takes_no_photos(
+    maker: PictureMaker, blobs: BlobStore, send: Send, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    free = await asyncio.to_thread(blobs.free_bytes)
+    tight = PictureMaker(
+        blobs, blobs.staging, PictureLimits(reserve=Reserve(share=0.0, least=free - 500_000))
+    )
+    large = send(scene(2400, 1800), quality=100)
+    assert large.stat().st_size > 600_000
+
+    def full(_descriptor: int) -> None:
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+
+    with pytest.raises(NoRoom):
+        await tight.photo(large, name="A", original=False)
+    monkeypatch.setattr(os, "fsync", full)
+    with pytest.raises(NoRoom):
+        await maker.photo(large, name="A", original=False)
+
+    assert left_in(blobs.staging) == []
+
+
+async def test_a_clean_copy_becomes_a_blob(maker: PictureMaker, blobs: BlobStore, send: Send) -> None:
+    made = await maker.photo(send(corners(), exif=device_data()), name="A", original=False)
+
+    assert made is not None
+    assert made.arrived is not None
+    await asyncio.to_thread(blobs.settle, made.arrived)
+    await asyncio.to_thread(made.arrived.path.unlink)
+    assert await asyncio.to_thread(blobs.verify, made.arrived.ref.sha256)
+
+
+def test_every_refusal_of_a_photo_has_a_code_of_its_own_and_names_the_file() -> None:
+    kinds = [PhotoNotCleaned, HeicPhoto, PhotoTooLarge, BrokenPhoto, PhotoTookTooLong]
+
+    assert len({kind.code for kind in kinds}) == len(kinds)
+    assert all("“Fête.jpg”" in str(kind(name="Fête.jpg")) and kind.status == 422 for kind in kinds)

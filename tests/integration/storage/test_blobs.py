@@ -18,7 +18,7 @@ from hypothesis import strategies as st
 
 from hub.domain.errors import NoRoom, NotFound
 from hub.domain.notices import BlobRef
-from hub.storage.blobs import NOTICES, PIECE, UPLOADS, BlobStore, Reserve
+from hub.storage.blobs import NOTICES, PIECE, UPLOADS, BlobStore, Found, Inspection, Reserve
 
 HOUR_MS = 3_600_000
 ROOT = Path(__file__).resolve().parents[3]
@@ -93,6 +93,15 @@ def test_a_blob_of_the_wrong_size_is_healed_by_keeping_its_bytes_again(blobs: Bl
     blobs.keep_bytes(b"whole")
 
     assert blobs.verify(ref.sha256)
+
+
+def test_bytes_that_changed_on_the_card_are_healed_by_keeping_them_again(blobs: BlobStore) -> None:
+    ref = blobs.keep_bytes(b"whole")
+    blobs.path(ref.sha256).write_bytes(b"whale")
+
+    blobs.keep_bytes(b"whole")
+
+    assert blobs.read(ref.sha256) == b"whole"
 
 
 def test_a_changed_or_missing_blob_does_not_verify(blobs: BlobStore) -> None:
@@ -237,7 +246,7 @@ def test_bytes_are_on_the_card_before_the_name_and_the_name_before_the_answer(
     ]
 
 
-def test_a_name_that_was_there_is_made_durable_too_before_the_answer(
+def test_bytes_that_are_kept_again_replace_those_that_were_there_in_the_same_order(
     blobs: BlobStore, data_folder: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     sha256 = blobs.keep_bytes(b"again").sha256
@@ -246,7 +255,12 @@ def test_a_name_that_was_there_is_made_durable_too_before_the_answer(
 
     blobs.keep(upload)
 
-    assert journal.lines == ["fsync tmp/upload", "unlink tmp/upload", f"fsync blobs/{sha256[:2]}"]
+    folder = f"blobs/{sha256[:2]}"
+    assert journal.lines == [
+        "fsync tmp/upload",
+        f"rename tmp/upload {folder}/{sha256}",
+        f"fsync {folder}",
+    ]
 
 
 def test_a_removal_is_on_the_card_before_the_answer(
@@ -314,6 +328,196 @@ def test_the_collector_takes_old_blobs_without_a_row_and_no_others(
 
     assert removed == [old]
     assert sorted(files(data_folder)) == sorted([*map(blobs.path, (used, young, again)), foreign])
+
+
+def test_the_collector_leaves_uploads_and_the_quarantine_alone(blobs: BlobStore, data_folder: Path) -> None:
+    broken = spoilt(blobs, b"to be broken")
+    assert blobs.set_aside(inspected(blobs, broken))
+    upload = data_folder / "uploads" / ("a" * 64)
+    upload.parent.mkdir()
+    upload.write_bytes(b"half a film")
+    for path in files(data_folder):
+        os.utime(path, (0, 0))
+
+    assert blobs.collect(set(), older_than_ms=HOUR_MS, now_ms=10 * HOUR_MS) == []
+
+    assert sorted(files(data_folder)) == sorted([data_folder / "quarantine" / broken, upload])
+
+
+def test_what_is_put_up_while_the_collector_runs_stays(blobs: BlobStore) -> None:
+    """Unnamed blobs lie there for a day; people put the same bytes up while they are collected."""
+    start = threading.Barrier(3)
+    lost: list[str] = []
+    texts = [b"%d " % number * 50 for number in range(60)]
+    done = threading.Event()
+
+    def put_up(mine: list[bytes]) -> None:
+        start.wait()
+        for text in mine * 4:
+            sha256 = blobs.keep_bytes(text).sha256
+            # Its row is being committed now: from here on it has to be there.
+            lost.extend(sha256 for _ in range(3) if not blobs.exists(sha256))
+            os.utime(blobs.path(sha256), (0, 0))  # and now it is old again, as if the row had never come
+
+    def collect() -> None:
+        start.wait()
+        while not done.is_set():
+            blobs.collect(set(), older_than_ms=HOUR_MS, now_ms=2 * HOUR_MS)
+
+    threads = [threading.Thread(target=put_up, args=(texts[part::2],)) for part in range(2)]
+    collector = threading.Thread(target=collect)
+    collector.start()
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    done.set()
+    collector.join()
+    assert lost == []
+
+
+def spoilt(store: BlobStore, data: bytes) -> str:
+    """A blob with one bit turned over since it was kept."""
+    sha256 = store.keep_bytes(data).sha256
+    store.path(sha256).write_bytes(bytes([data[0] ^ 1]) + data[1:])
+    return sha256
+
+
+def inspected(store: BlobStore, sha256: str, step: int = 1000) -> Inspection:
+    """A look to the end."""
+    inspection = store.inspect(sha256)
+    while inspection.found is None:
+        inspection.read(step)
+    return inspection
+
+
+@pytest.mark.parametrize("size", [0, 1, 999, 1000, 1001, 3000, 700_000])
+def test_an_inspection_tells_sound_from_broken_whatever_the_steps(blobs: BlobStore, size: int) -> None:
+    sha256 = blobs.keep_bytes(b"x" * size).sha256
+    assert inspected(blobs, sha256).found is Found.SOUND
+    blobs.path(sha256).write_bytes(b"x" * (size - 1) + b"y" if size else b"z")
+    assert inspected(blobs, sha256).found is Found.BROKEN
+    blobs.remove(sha256)
+    assert inspected(blobs, sha256).found is Found.GONE
+
+
+def test_a_file_that_has_become_something_else_or_cannot_be_read_is_broken(
+    blobs: BlobStore, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    link, folder, dead = (blobs.keep_bytes(data).sha256 for data in (b"link", b"folder", b"dead"))
+    for sha256 in (link, folder):
+        blobs.path(sha256).unlink()
+    blobs.path(link).symlink_to(blobs.path(dead))
+    blobs.path(folder).mkdir()
+
+    def failing(*_: int) -> bytes:
+        raise OSError(errno.EIO, os.strerror(errno.EIO))
+
+    with monkeypatch.context() as patch:
+        patch.setattr(os, "pread", failing)
+        looks = [inspected(blobs, sha256) for sha256 in (link, dead)]
+    looks.append(inspected(blobs, folder))
+    assert [look.found for look in looks] == [Found.BROKEN] * 3
+    assert all(blobs.set_aside(look) for look in looks)
+    assert blobs.set_aside_names() == sorted([link, folder, dead])
+
+
+def test_a_fault_that_is_not_the_cards_says_nothing_about_a_blob(
+    blobs: BlobStore, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    inspection = blobs.inspect(blobs.keep_bytes(b"well").sha256)
+    monkeypatch.setattr(os, "pread", lambda *_: (_ for _ in ()).throw(OSError(errno.ENOMEM, "no memory")))
+    with pytest.raises(OSError, match="no memory"):
+        inspection.read(100)
+    assert inspection.found is None
+
+
+def test_a_broken_blob_is_moved_never_deleted_and_both_folders_are_synced(
+    blobs: BlobStore, data_folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    sha256 = spoilt(blobs, b"spoilt")
+    inspection = inspected(blobs, sha256)
+    journal = Journal(monkeypatch, data_folder)
+
+    assert blobs.set_aside(inspection)
+
+    assert journal.lines == [
+        "fsync .",
+        f"rename blobs/{sha256[:2]}/{sha256} quarantine/{sha256}",
+        "fsync quarantine",
+        f"fsync blobs/{sha256[:2]}",
+    ]
+    assert (data_folder / "quarantine" / sha256).read_bytes() == b"rpoilt"
+    assert not blobs.exists(sha256)
+
+
+def test_what_was_kept_again_since_it_was_found_broken_is_not_set_aside(blobs: BlobStore) -> None:
+    sha256 = spoilt(blobs, b"spoilt")
+    inspection = inspected(blobs, sha256)
+    blobs.keep_bytes(b"spoilt")
+    assert not blobs.set_aside(inspection)
+    assert blobs.verify(sha256)
+
+
+def test_what_is_kept_again_in_the_middle_of_an_inspection_is_read_from_its_start(blobs: BlobStore) -> None:
+    sha256 = spoilt(blobs, b"spoilt" * 100)
+    inspection = blobs.inspect(sha256)
+    inspection.read(100)
+    blobs.keep_bytes(b"spoilt" * 100)
+    while inspection.found is None:
+        inspection.read(100)
+    assert inspection.found is Found.SOUND
+
+
+def test_what_is_removed_is_removed_from_the_quarantine_too(blobs: BlobStore, data_folder: Path) -> None:
+    sha256 = spoilt(blobs, b"erase me")
+    blobs.set_aside(inspected(blobs, sha256))
+    blobs.remove(sha256)
+    assert list(files(data_folder)) == []
+
+
+def test_what_is_sound_after_all_is_brought_back_and_the_rest_is_not(
+    blobs: BlobStore, data_folder: Path
+) -> None:
+    loose, broken = spoilt(blobs, b"loose plug"), spoilt(blobs, b"broken")
+    for sha256 in (loose, broken):
+        blobs.set_aside(inspected(blobs, sha256))
+    (data_folder / "quarantine" / loose).write_bytes(b"loose plug")
+    for sha256 in blobs.set_aside_names():
+        look = blobs.inspect_set_aside(sha256)
+        while look.found is None:
+            look.read(1000)
+        blobs.bring_back(look)
+    assert blobs.verify(loose)
+    assert blobs.set_aside_names() == [broken]
+    blobs.drop_set_aside(broken)
+    blobs.drop_set_aside(broken)
+    assert blobs.set_aside_names() == []
+
+
+def test_all_blobs_are_walked_in_order_and_from_any_place(blobs: BlobStore) -> None:
+    every = sorted(blobs.keep_bytes(b"%d" % number).sha256 for number in range(300))
+    (blobs.path(every[0]).parent / "lost+found").write_bytes(b"not ours")
+    walked: list[str] = []
+    while names := blobs.names_after(walked[-1] if walked else ""):
+        walked += names
+    assert walked == every
+    for place in (0, 100, 298):
+        assert blobs.names_after(every[place])[0] == every[place + 1]
+    assert blobs.names_after(every[-1]) == []
+
+
+def test_a_card_that_can_be_written_is_not_read_only(
+    blobs: BlobStore, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    assert not blobs.is_read_only()
+    assert list(blobs.staging.iterdir()) == []
+
+    def refuse(*_: object, **__: object) -> None:
+        raise OSError(errno.EROFS, os.strerror(errno.EROFS))
+
+    monkeypatch.setattr(Path, "touch", refuse)
+    assert blobs.is_read_only()
 
 
 def test_room_is_what_the_reserve_leaves(blobs: BlobStore, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -107,7 +107,7 @@ async def test_a_hub_that_was_lived_in_is_sound(street: Street) -> None:
     await lived_in(street)
     result = await street.hub.upkeep.check()
     assert result.findings == ()
-    assert result.counted == "9 records, 2 pictures and thumbnails"
+    assert result.counted == "9 records, 2 files and pictures"
 
 
 @pytest.mark.parametrize("name", FAULTS)

@@ -10,19 +10,11 @@ from typing import Any
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from hub.domain.bodies import NoticeBody, ReplyBody, encode_notice, encode_reply
 from hub.domain.clock import Stamp, TimeQuality
 from hub.domain.ids import Epoch, HubId, ObjectId
 from hub.domain.notices import BlobRef, Kind, NoticeDraft, Picture, ReplyDraft, Scope
-from hub.domain.records import (
-    Header,
-    NoticeBody,
-    Record,
-    RecordType,
-    ReplyBody,
-    encode_notice,
-    encode_reply,
-    seal,
-)
+from hub.domain.records import Header, Record, RecordType, seal
 from hub.storage import journal, search
 from hub.storage.migrate import migrate
 from hub.storage.projections import rebuild, refresh

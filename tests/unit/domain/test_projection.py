@@ -9,11 +9,12 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from hub.domain.bodies import NoticeBody, encode_notice
 from hub.domain.clock import Stamp, TimeQuality
 from hub.domain.ids import Epoch, HubId, ObjectId
 from hub.domain.notices import Kind, NoticeDraft, Scope, State
 from hub.domain.projection import Logged, Standing, display_key, stand
-from hub.domain.records import Header, NoticeBody, Record, RecordType, encode_notice, seal
+from hub.domain.records import Header, Record, RecordType, seal
 
 OBJ = ObjectId(bytes(range(16)))
 NOW_MS = 1_795_426_860_000

@@ -13,6 +13,16 @@ from hypothesis import example, given
 from hypothesis import strategies as st
 
 from hub.domain import cbor, notices
+from hub.domain.bodies import (
+    NoticeBody,
+    ReplyBody,
+    decode_notice,
+    decode_reply,
+    encode_notice,
+    encode_reply,
+    read_notice_body,
+    read_reply_body,
+)
 from hub.domain.clock import MAX_MS, Stamp, TimeQuality
 from hub.domain.errors import Refused
 from hub.domain.ids import Epoch, HubId, ObjectId
@@ -22,17 +32,9 @@ from hub.domain.records import (
     MAX_HEADER,
     BadRecord,
     Header,
-    NoticeBody,
     RecordType,
-    ReplyBody,
     decode_header,
-    decode_notice,
-    decode_reply,
     encode_header,
-    encode_notice,
-    encode_reply,
-    read_notice_body,
-    read_reply_body,
     seal,
     verify,
 )

@@ -10,9 +10,10 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from hub.domain import notices
+from hub.domain.bodies import NoticeBody, encode_notice
 from hub.domain.notices import BlobRef, Kind, NoticeDraft, Picture, Scope
 from hub.domain.policy import DAY_MS, URGENT_MAX_MS, BoardPolicy
-from hub.domain.records import MAX_BODY, NoticeBody, encode_notice
+from hub.domain.records import MAX_BODY
 from hub.domain.submission import (
     FormRefused,
     Typed,

@@ -322,13 +322,9 @@ async def test_a_body_that_breaks_off_leaves_its_text_and_no_file(
 
 async def test_a_disk_that_is_full_leaves_the_text() -> None:
     full = Staging(Path("/dev"), lambda: "full")
-
-    class Full(Staging):
-        def new_path(self) -> Path:
-            return Path("/proc/no/such/place")
-
+    away = Staging(Path("/proc/no/such"), lambda: "place")
     body = part("title", b"before") + part("picture", bytes(9000), "a.jpg") + part("text", b"after") + END
-    for staging in (full, Full(Path("/proc"), str)):
+    for staging in (full, away):
         error = await refused(body, staging)
         assert isinstance(error, FormNoRoom)
         assert error.status == 507

@@ -82,9 +82,11 @@ def test_mixing_is_linear() -> None:
 
 def test_styles_and_scripts_stay_small_and_their_names_follow_their_bytes() -> None:
     sizes = {re.sub("-[0-9a-f]{10}", "", name): len(file.gzipped) for name, file in RENDERER.static.items()}
-    assert sizes.keys() == {"hub.css", "paper.css", "board.js", "draft.js"}
+    assert sizes.keys() == {"hub.css", "paper.css", "files.css", "board.js", "draft.js", "upload.js"}
     assert sizes["hub.css"] <= 4_000
     assert sizes["board.js"] + sizes["draft.js"] <= 3_000
+    assert sizes["upload.js"] + sizes["draft.js"] <= 3_000
+    assert sizes["files.css"] <= 1_000
     for file in RENDERER.static.values():
         assert gzip.decompress(file.gzipped) == file.body
         assert file.path == f"/static/{file.name}"
@@ -163,7 +165,14 @@ def pages() -> dict[str, views.View]:
         ),
         views.ReplyFormPage(page=page, notice=notice, key="k", errors={"text": "Type."}),
         views.ReportPage(
-            page=page, notice=notice, excerpt="x", reasons=reasons, errors={"reason": "Choose."}
+            page=page,
+            title=notice.title,
+            lang=notice.lang,
+            excerpt="x",
+            path="/notices/7k3q9hfm2a",
+            action="/notices/7k3q9hfm2a/report",
+            reasons=reasons,
+            errors={"reason": "Choose."},
         ),
         views.ReportsPage(page=page, outcome=ref, thanks=True),
         views.ReportsPage(page=page, outcome=ref, errors={"ref": "Not found."}),
