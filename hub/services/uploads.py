@@ -15,6 +15,7 @@ from collections.abc import AsyncIterable, Awaitable, Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
 from dataclasses import dataclass, replace
+from functools import partial
 from pathlib import Path
 from typing import TypeVar
 from weakref import WeakSet
@@ -294,7 +295,7 @@ class Uploads:
         """Drop uploads that have not moved for the policy's hours; answers how many those were."""
         stale = await self._unmoved(now_ms - self._policy().upload_hours * _HOUR_MS)
         await self.drop(stale)
-        if await self._database.read("SELECT 1 FROM brought WHERE day < ? LIMIT 1", (now_ms // 86_400_000,)):
+        if await self._database.read_with(lambda connection: rows.brought_before(connection, now_ms)):
             await self._database.write(lambda connection: rows.forget_brought(connection, now_ms))
         return len(stale)
 
@@ -655,8 +656,7 @@ class Uploads:
             if incoming is not None:
                 del self._open[token]
                 await self.in_thread(incoming.close)
-            path = self._path(token)
-            await self.in_thread(lambda path=path: path.unlink(missing_ok=True))  # type: ignore[misc]
+            await self.in_thread(partial(self._path(token).unlink, missing_ok=True))
 
 
 def _drop(connection: Connection, tokens: Sequence[str]) -> None:

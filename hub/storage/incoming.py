@@ -233,13 +233,13 @@ def agree(folder: Path, promised: Mapping[str, Promised]) -> list[str]:
         if not folder.is_dir():
             folder.mkdir(mode=0o700)
             _fsync(folder.parent, os.O_RDONLY | os.O_DIRECTORY)
-        sizes = {path.name: path.lstat().st_size for path in folder.iterdir()}
+        sizes = {path.name: _size(path) for path in folder.iterdir() if path.is_symlink() or path.is_file()}
         lost = [name for name, promise in promised.items() if not _can_be_kept(promise, sizes.get(name))]
         kept = promised.keys() - set(lost)
         for name, size in sizes.items():
             if name not in kept:
                 (folder / name).unlink()
-            elif size > promised[name].offset:
+            elif size is not None and size > promised[name].offset:
                 os.truncate(folder / name, promised[name].offset)
                 _fsync(folder / name, os.O_RDONLY)
     return lost
@@ -249,6 +249,10 @@ def _can_be_kept(promise: Promised, size: int | None) -> bool:
     if size is None:
         return False
     return size == promise.offset if promise.whole else size >= promise.offset
+
+
+def _size(path: Path) -> int | None:
+    return None if path.is_symlink() else path.stat().st_size
 
 
 def _fsync(path: Path, flags: int) -> None:

@@ -155,6 +155,12 @@ def require_allowance(left: Left, size: int, files: int, now_ms: int) -> None:
         raise EnoughFilesToday(seconds=seconds, files=left.files)
 
 
+def brought_before(connection: sqlite3.Connection, now_ms: int) -> bool:
+    """Whether anything is noted of days before today."""
+    row = connection.execute("SELECT 1 FROM brought WHERE day < ? LIMIT 1", (now_ms // DAY_MS,)).fetchone()
+    return row is not None
+
+
 def forget_brought(connection: sqlite3.Connection, now_ms: int) -> None:
     """Drop what devices brought before today."""
     connection.execute("DELETE FROM brought WHERE day < ?", (now_ms // DAY_MS,))

@@ -43,7 +43,7 @@ SMALL = 64 * 1024
 """Bytes up to which a file is sent from memory: opening it costs more than sending it."""
 WINDOW = 2 * 1024 * 1024
 """Bytes that are in memory before a connection sends them."""
-_TURN = 512 * 1024
+_TURN = 256 * 1024
 """Bytes that a connection sends before others have their turn."""
 _GATHERED = 256 * 1024
 """Bytes of small files and headers of an archive that are sent at once."""

@@ -579,7 +579,8 @@ def body_reader(request: web.BaseRequest, ahead: int) -> Callable[[], Awaitable[
 
     async def read() -> bytes:
         data, more = await body.readchunk()
-        while more and not data:  # the end of a chunk, which is not the end of the body
+        # The end of a chunk is not the end of the body; a body there is none of says "more" for ever.
+        while more and not data and not body.at_eof():
             data, more = await body.readchunk()
         return data
 

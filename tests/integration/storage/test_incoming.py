@@ -212,6 +212,8 @@ def test_a_sync_that_failed_is_never_tried_again(
 def test_files_are_made_to_fit_what_was_promised(tmp_path: Path) -> None:
     folder = tmp_path / "uploads"
     assert agree(folder, {}) == []
+    (folder / "a folder of somebody's").mkdir()
+    (folder / "linked").symlink_to(tmp_path / "elsewhere")
     for name, data in (
         ("long", b"abcdef"),
         ("short", b"ab"),
@@ -224,10 +226,13 @@ def test_files_are_made_to_fit_what_was_promised(tmp_path: Path) -> None:
         name: Promised(4, whole=name in ("whole", "torn")) for name in ("long", "short", "whole", "torn")
     }
 
-    lost = agree(folder, {**promised, "missing": Promised(0, whole=False)})
+    lost = agree(
+        folder, {**promised, "missing": Promised(0, whole=False), "linked": Promised(0, whole=False)}
+    )
 
-    assert sorted(lost) == ["missing", "short", "torn"]
-    assert {path.name: path.read_bytes() for path in folder.iterdir()} == {"long": b"abcd", "whole": b"abcd"}
+    assert sorted(lost) == ["linked", "missing", "short", "torn"]
+    left = {path.name: path.read_bytes() for path in folder.iterdir() if path.is_file()}
+    assert left == {"long": b"abcd", "whole": b"abcd"}
 
 
 # --- becoming a blob ------------------------------------------------------------------------------
