@@ -521,6 +521,8 @@ def with_last_scan_repeated(jpeg: bytes, times: int) -> bytes:
     return jpeg[:-2] + jpeg[last:-2] * times + jpeg[-2:]
 
 
+@pytest.mark.slow
+@pytest.mark.timeout(60)
 async def test_a_picture_that_keeps_the_processor_busy_is_ended(
     blobs: BlobStore, send: Send, data_folder: Path
 ) -> None:
@@ -863,6 +865,8 @@ LYING_JPEG = saved(corners(), "JPEG").replace(
     ],
     ids=["png-30000", "png-45-mp", "jpeg-65000", "gif", "cut-jpeg", "cut-png", "head", "segments", "empty"],
 )  # fmt: skip
+@pytest.mark.slow
+@pytest.mark.timeout(60)
 async def test_bombs_and_torn_pictures_are_refused_as_photos_and_kept_as_originals(
     maker: PictureMaker,
     blobs: BlobStore,
