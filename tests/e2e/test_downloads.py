@@ -251,8 +251,10 @@ async def test_no_other_site_can_run_what_was_uploaded_either(browser: Browser, 
             page = await context.new_page()
             await page.goto(f"http://evil.local:{port}/", wait_until="domcontentloaded")
             await asyncio.sleep(2)
-            assert await page.title() == "evil"
-            assert await page.evaluate("localStorage.ran === undefined")
+            found = await page.evaluate(
+                "[location.hostname, document.title === 'ran', 'ran' in localStorage]"
+            )
+            assert found == ["evil.local", False, False]
         finally:
             await context.close()
             await server.stop(0.1)
