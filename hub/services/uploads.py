@@ -575,13 +575,13 @@ class Uploads:
         if offset == upload.size:
             arrived = await self.in_thread(incoming.finish)
             upload = replace(upload, offset=offset, at_ms=now, ref=arrived.ref, crc32=arrived.crc32)
-            kept = await self._database.write(
+            kept = await self._database.note(
                 lambda connection: rows.finish(connection, token, arrived.ref, arrived.crc32, now)
             )
         elif offset > upload.offset:
             await self.in_thread(incoming.sync)
             upload = replace(upload, offset=offset, at_ms=now)
-            kept = await self._database.write(lambda connection: rows.advance(connection, token, offset, now))
+            kept = await self._database.note(lambda connection: rows.advance(connection, token, offset, now))
         else:
             return upload
         if not kept:

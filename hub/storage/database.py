@@ -71,7 +71,8 @@ class StorageFailed(NoRoom):
 class _Job(NamedTuple):
     work: Callable[[sqlite3.Connection], Any]
     answer: asyncio.Future[Any]
-    alone: bool
+    alone: bool = False
+    shown: bool = True
 
 
 def connect(path: Path, *, read_only: bool = False) -> sqlite3.Connection:
@@ -177,7 +178,11 @@ class Database:
         `NoRoom`; an I/O error is `StorageFailed`, and so is every write after it. On a full disk
         ``work`` may run twice, so it changes nothing but the database.
         """
-        return await self._submit(work, alone=False)
+        return await self._submit(work)
+
+    async def note(self, work: Callable[[sqlite3.Connection], T]) -> T:
+        """As `write`, for what no page shows (how far an upload or a neighbour has come): kept pages stay."""
+        return await self._submit(work, shown=False)
 
     async def maintain(self, work: Callable[[sqlite3.Connection], T]) -> T:
         """Run ``work`` in the writer's thread outside any transaction: checkpoints, checks, VACUUM.
@@ -227,11 +232,13 @@ class Database:
             await asyncio.get_running_loop().run_in_executor(None, self._thread.join)
         self._connection.close()
 
-    async def _submit(self, work: Callable[[sqlite3.Connection], T], *, alone: bool) -> T:
+    async def _submit(
+        self, work: Callable[[sqlite3.Connection], T], *, alone: bool = False, shown: bool = True
+    ) -> T:
         if self.failed is not None or self._closed:
             raise StorageFailed from self.failed
         answer: asyncio.Future[T] = asyncio.get_running_loop().create_future()
-        self._queue.put(_Job(work, answer, alone))
+        self._queue.put(_Job(work, answer, alone, shown))
         return await answer
 
     def _reader(self) -> _Reader:
@@ -264,13 +271,15 @@ class Database:
 
     def _commit_together(self, batch: list[_Job]) -> None:
         connection = self._connection
-        before = connection.total_changes
+        changed = False
         outcomes: list[tuple[asyncio.Future[Any], Any, BaseException | None]] = []
         try:
             connection.execute("BEGIN IMMEDIATE")
             for job in batch:
                 connection.execute("SAVEPOINT job")
+                before = connection.total_changes
                 result, error = self._attempt(job.work)
+                changed |= job.shown and connection.total_changes != before
                 if error is not None and (not connection.in_transaction or is_full(error)):
                     raise error  # SQLite itself rolled everything back, or all may be tried once more
                 if error is not None:
@@ -289,7 +298,7 @@ class Database:
                 self.failed = error
             self._tell([(job.answer, None, refusal) for job in batch], changed=False)
             return
-        self._tell(outcomes, changed=connection.total_changes != before)
+        self._tell(outcomes, changed=changed)
 
     def _attempt_alone(self, work: Callable[[sqlite3.Connection], Any]) -> tuple[Any, BaseException | None]:
         outcome = self._attempt(work)

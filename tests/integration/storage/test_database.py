@@ -124,6 +124,16 @@ async def test_a_write_that_changes_nothing_tells_nobody(pond: Pond, database: D
     assert pond.commits == before
 
 
+async def test_a_note_that_no_page_shows_tells_nobody_even_beside_a_write_that_changes_nothing(
+    pond: Pond, database: Database
+) -> None:
+    await asyncio.gather(database.note(throw(1)), database.write(lambda connection: None))
+    assert pond.commits == 0
+    assert await database.read(COUNT) == [(1, 1)]
+    await asyncio.gather(database.note(throw(2)), database.write(throw(3)))
+    assert pond.commits == 1
+
+
 async def test_who_is_told_of_a_commit_is_told_before_its_writer_is_answered(tmp_path: Path) -> None:
     order: list[str] = []
     database = await asyncio.to_thread(
