@@ -19,7 +19,7 @@ import aiohttp
 from tests.bench.figures import Figure, table
 from tests.bench.street import Ground
 
-BENCHES = ("board", "posts", "search", "start", "idle", "crowd")
+BENCHES = ("board", "posts", "search", "start", "idle", "crowd", "downloads", "uploads")
 
 
 def main() -> int:

@@ -42,7 +42,7 @@ PAGE_BYTES = 13_000
 _PAUSE_S = 0.02
 
 
-def download(ground: Ground) -> list[Figure]:
+def run(ground: Ground) -> list[Figure]:
     """A large file, a collection's ZIP, small files, and pages while large files are sent."""
     folder = ground.work / "files"
     if not folder.exists():

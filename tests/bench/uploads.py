@@ -37,7 +37,7 @@ device_files = 1000000
 """
 
 
-def upload(ground: Ground) -> list[Figure]:
+def run(ground: Ground) -> list[Figure]:
     """One large file and many small ones, and what else is asked of the hub meanwhile."""
     source = ground.work / "block"
     if not source.exists():
