@@ -7,6 +7,7 @@ is told has arrived is on the card and in a committed row; whatever goes wrong a
 from __future__ import annotations
 
 import asyncio
+import os
 import sys
 import threading
 import zlib
@@ -42,6 +43,7 @@ _COPIES = 4
 ACKNOWLEDGE_S = 5.0
 """How often a long stretch without a checksum is promised on its way: what a cut may cost."""
 THREADS = 4
+NICENESS = 10
 OPEN_FILES = 64
 """Uploads that are kept open between two pieces; others are read again from their start."""
 STOPPED_MS = 3_600_000
@@ -240,6 +242,11 @@ class Receiving:
             self._incoming.discard()
 
 
+def _step_back() -> None:
+    """Let this thread, which sums and writes large files, wait for the one that answers pages."""
+    os.setpriority(os.PRIO_PROCESS, threading.get_native_id(), NICENESS)
+
+
 class Uploads:
     """Call `recover` before anything else, and `close` at the end."""
 
@@ -267,7 +274,7 @@ class Uploads:
         self._open: OrderedDict[str, Incoming] = OrderedDict()
         self._receiving: WeakSet[Receiving] = WeakSet()
         self._closing = threading.Event()
-        self._pool = ThreadPoolExecutor(THREADS, "hub-uploads")
+        self._pool = ThreadPoolExecutor(THREADS, "hub-uploads", _step_back)
         """Its own: a slow card must not keep pages from the threads that they need."""
 
     # --- from start to end ------------------------------------------------------------------------

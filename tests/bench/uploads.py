@@ -206,6 +206,7 @@ def _movers(port: int, box: str, source: Path) -> Iterator[dict[str, int]]:
     troubles: list[BaseException] = []
 
     def again_and_again(move: Callable[[], None]) -> None:
+        os.setpriority(os.PRIO_PROCESS, threading.get_native_id(), 10)  # phones bring processors of their own
         try:
             while not done.is_set():
                 move()

@@ -492,7 +492,7 @@ async def test_what_no_row_could_be_written_for_is_taken_back(
         raise NoRoom
 
     with monkeypatch.context() as card:
-        card.setattr(roomy.hub.database, "write", full)
+        card.setattr(roomy.hub.database, "note", full)
         with pytest.raises(NoRoom):
             await roomy.hub.uploads.append(token, cookie, 0, reader(FILM[:1000]))
     assert waiting(roomy) == {token: 0}
