@@ -6,6 +6,7 @@ every implementation of the sync protocol can hold it (sync.md 2.2).
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from enum import IntEnum
 from typing import NamedTuple
 
@@ -37,6 +38,8 @@ def tick(last: Stamp, now_ms: int) -> Stamp:
     """The stamp of a new record of ours, greater than ``last``; follows the wall clock when it can."""
     if now_ms > last.ms:
         return Stamp(now_ms, 0)
+    if last.counter >= MAX_MS:  # another hub's, which was witnessed: one more could not be written down
+        return Stamp(last.ms + 1, 0)
     return Stamp(last.ms, last.counter + 1)
 
 
@@ -64,3 +67,22 @@ def quality_of(now_ms: int, last: Stamp) -> TimeQuality:
     if last.ms > BUILT_MS and now_ms > last.ms + LONGEST_OFF_MS:
         return TimeQuality.UNKNOWN
     return TimeQuality.CARETAKER
+
+
+def settle(quality: TimeQuality, heard: Iterable[tuple[int, TimeQuality]]) -> tuple[int, TimeQuality]:
+    """By how much (ms) to correct a wall clock of ``quality``, and how far to trust it then (sync.md 2.2).
+
+    ``heard`` has each neighbour's clock less this wall clock, uncorrected, and its quality. The median of
+    those that know the time counts, if more than half of them are near it. One is enough for a hub that
+    knows nothing; a clock that seems right is moved by three or more. Whoever uses the corrected time
+    judges it by `quality_of` again: neighbours can be wrong together.
+    """
+    offsets = sorted(offset for offset, known in heard if known is not TimeQuality.UNKNOWN)
+    needed = 1 if quality is TimeQuality.UNKNOWN else 3
+    if quality >= TimeQuality.NEIGHBOURS or len(offsets) < needed:
+        return 0, quality
+    median = offsets[(len(offsets) - 1) // 2]
+    near = sum(abs(offset - median) <= MAX_AHEAD_MS for offset in offsets)
+    if 2 * near <= len(offsets):
+        return 0, quality
+    return median, TimeQuality.NEIGHBOURS

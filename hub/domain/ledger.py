@@ -28,6 +28,8 @@ class Act(StrEnum):
     LIFT = "lift"
     KEEP = "keep"
     SETTING = "setting"
+    PAIR = "pair"
+    PART = "part"
 
 
 class Role(StrEnum):
@@ -36,6 +38,8 @@ class Role(StrEnum):
     CARETAKER = "caretaker"
     REPORTS = "reports"
     """The rule that hides what enough people reported until a person has looked (product.md J11)."""
+    ADVICE = "advice"
+    """A neighbour's block list that a caretaker follows (sync.md 2.4)."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -16,6 +16,7 @@ from hub.domain.ids import ALPHABET, HubId, base32, short_hub_id
 from hub.domain.notices import MAX_NAME
 
 IpAddress = ipaddress.IPv4Address | ipaddress.IPv6Address
+IpNetwork = ipaddress.IPv4Network | ipaddress.IPv6Network
 
 MAX_SLUG = 32
 """Characters: short enough for a poster, and with ``-9`` far below the 63 bytes of a DNS label."""
@@ -29,12 +30,16 @@ FINGERPRINT_LENGTH = 26
 SHORTEST_FINGERPRINT = 16
 MAX_ANNOUNCED = 8
 """Addresses in one announcement: IPv6 privacy addresses would otherwise outgrow the packet."""
+MAX_PROTOCOL = 999
+"""The highest protocol version that is read from a TXT record."""
 SPARE_NAMES = 8
 
 _UNDECOMPOSED = str.maketrans({
     "æ": "ae", "œ": "oe", "ø": "o", "ł": "l", "đ": "d", "ð": "d", "þ": "th", "ı": "i", "ħ": "h", "ŋ": "n",
     "'": "", "’": "", "ʼ": "", "`": "", "´": "",
 })  # fmt: skip
+_PORT = re.compile(rb"[0-9]{1,5}")
+_RANGE = re.compile(rb"([0-9]{1,3})-([0-9]{1,3})")
 _NOT_IN_LABEL = re.compile(r"[^a-z0-9]+")
 _DIRECTION_CONTROLS = frozenset("\u200e\u200f\u061c\u202a\u202b\u202c\u202d\u202e\u2066\u2067\u2068\u2069")
 _BEHIND_THE_SCENES = re.compile(
@@ -119,23 +124,51 @@ class HubHint:
     """What a hub says of itself in its TXT record. A hint for people; identity is proved elsewhere.
 
     ``fingerprint`` is the beginning of the hub's key in base32, ``name`` what people see (it may be
-    cut, or empty), ``version`` the program's.
+    cut, or empty), ``version`` the program's. ``sync_port`` is where paired hubs are answered,
+    ``protocol`` the lowest and the highest version of the sync protocol spoken there, and
+    ``pairing_port`` where a hub that is not paired is answered, while a caretaker holds that open.
+    Each of the three is None where it is not told.
     """
 
     fingerprint: str
     name: str
     version: str
+    sync_port: int | None = None
+    protocol: tuple[int, int] | None = None
+    pairing_port: int | None = None
+
+    def is_of(self, hub: HubId) -> bool:
+        """Whether this is said of ``hub``; whether it is said *by* it, only a handshake can tell."""
+        return base32(hub).startswith(self.fingerprint)
 
 
-def hint_of(hub: HubId, name: str, version: str) -> HubHint:
+def hint_of(
+    hub: HubId,
+    name: str,
+    version: str,
+    *,
+    sync_port: int | None = None,
+    protocol: tuple[int, int] | None = None,
+    pairing_port: int | None = None,
+) -> HubHint:
     """The hint of a hub that is known whole."""
-    return HubHint(base32(hub)[:FINGERPRINT_LENGTH], readable(name), version)
+    fingerprint = base32(hub)[:FINGERPRINT_LENGTH]
+    return HubHint(fingerprint, readable(name), version, sync_port, protocol, pairing_port)
 
 
 def build_txt(hint: HubHint) -> dict[bytes, bytes]:
-    """The TXT attributes of ``hint`` (RFC 6763 section 6), under 200 bytes in all: the name is cut to fit."""
+    """The TXT attributes of ``hint`` (RFC 6763 section 6), under 200 bytes in all: the name is cut to fit.
+
+    ``p=1-1`` is the protocol range, ``s=`` the sync port, ``pair=1`` with ``pp=`` an open pairing port.
+    """
     version = fit(readable(hint.version), MAX_VERSION).encode()
     attributes = {b"txtvers": b"1", b"id": hint.fingerprint.encode(), b"n": b"", b"v": version}
+    if hint.protocol is not None:
+        attributes[b"p"] = b"%d-%d" % hint.protocol
+    if hint.sync_port is not None:
+        attributes[b"s"] = b"%d" % hint.sync_port
+    if hint.pairing_port is not None:
+        attributes |= {b"pair": b"1", b"pp": b"%d" % hint.pairing_port}
     attributes[b"n"] = fit(readable(hint.name), MAX_TXT_BYTES - txt_size(attributes)).encode()
     return attributes
 
@@ -162,19 +195,57 @@ def parse_txt(attributes: Mapping[bytes, bytes | None]) -> HubHint | None:
     version = given.get(b"v", b"").decode("ascii", errors="replace")
     if len(version) > MAX_VERSION or not version.isprintable() or not version.isascii():
         version = ""
-    return HubHint(fingerprint, name, version)
+    pairing_port = _port(given.get(b"pp", b"")) if given.get(b"pair") == b"1" else None
+    return HubHint(
+        fingerprint, name, version, _port(given.get(b"s", b"")), _range(given.get(b"p", b"")), pairing_port
+    )
+
+
+def unpack_txt(raw: bytes) -> dict[bytes, bytes | None]:
+    """The attributes in the bytes of a TXT record (RFC 6763 section 6): what is cut short is left out."""
+    attributes: dict[bytes, bytes | None] = {}
+    at = 0
+    while at < len(raw):
+        end = at + 1 + raw[at]
+        key, equals, value = raw[at + 1 : end].partition(b"=")
+        if key and end <= len(raw):
+            attributes.setdefault(key, value if equals else None)
+        at = end
+    return attributes
+
+
+def _port(digits: bytes) -> int | None:
+    return int(digits) if _PORT.fullmatch(digits) and 0 < int(digits) <= 65535 else None
+
+
+def _range(text: bytes) -> tuple[int, int] | None:
+    found = _RANGE.fullmatch(text)
+    if found is None:
+        return None
+    low, high = int(found[1]), int(found[2])
+    return (low, high) if 0 < low <= high <= MAX_PROTOCOL else None
 
 
 @dataclass(frozen=True, slots=True)
 class LocalAddress:
-    """One address of this machine: ``ip`` without scope, on the interface named ``interface``."""
+    """One address of this machine: ``ip`` without scope, on the interface named ``interface``.
+
+    ``prefix`` is the length of its network's prefix in bits, None where the system did not say.
+    """
 
     interface: str
     ip: str
+    prefix: int | None = None
 
     @property
     def parsed(self) -> IpAddress:
         return ipaddress.ip_address(self.ip)
+
+    @property
+    def network(self) -> IpNetwork:
+        """The addresses that are reached without a router; of usual size where the prefix is not known."""
+        usual = 24 if self.parsed.version == 4 else 64
+        return ipaddress.ip_network((self.ip, usual if self.prefix is None else self.prefix), strict=False)
 
 
 def announced_addresses(found: Iterable[LocalAddress]) -> tuple[LocalAddress, ...]:

@@ -28,9 +28,14 @@ MAX_HEADER = 1024
 MAX_BODY = 16 * 1024
 SALT_BYTES = 16
 _CONTEXT = b"commhub-rec-1\0"
-_KNOWN_KEYS = frozenset(range(1, 15))
+_KNOWN_KEYS = frozenset(range(1, 16))
 _LOWEST_IGNORED_KEY = 64
-"""Unknown header keys from here on may be ignored; lower ones mean a newer record (sync.md 2.10)."""
+"""Unknown header keys from here on may be ignored; with lower ones a record is of a `NEWER` type."""
+MAX_FIELDS = 23
+"""Of a header: as many as leave its first byte the whole head of the map, so that fields keep their place."""
+NEWER = "newer "
+"""Before the type of a record whose header has keys that this release would have to know to show it: it is
+kept and passed on, as one of an unknown type (sync.md 2.10)."""
 
 
 class RecordType(StrEnum):
@@ -43,6 +48,23 @@ class RecordType(StrEnum):
     WITHDRAW = "withdraw"
     RESTORE = "restore"
     RETRACT = "retract"
+    STATUS = "status"
+    FLAG = "flag"
+    BLOCK_LIST = "blocklist"
+
+
+class Stream(StrEnum):
+    """What neighbours exchange or not, by agreement: each stream makes sets of its own (decision 29).
+
+    A header names its stream, so that both hubs compute the same sets without reading a body. Streams of
+    newer releases are kept and passed on.
+    """
+
+    NOTICES = "notices"
+    """Notices, replies, and what became of them; what a header stands for that names no stream."""
+    FILES = "files"
+    STATUS = "status"
+    """What each hub says of itself, and of what it erased."""
 
 
 CONTENT_TYPES = frozenset({RecordType.NOTICE, RecordType.REPLY, RecordType.COLLECTION, RecordType.FILE})
@@ -75,6 +97,7 @@ class Header:
     body_hash: bytes | None = None
     body_len: int = 0
     ref: ObjectId | None = None
+    stream: str = Stream.NOTICES
     unknown: Mapping[int, Any] = field(default_factory=dict)
 
 
@@ -93,6 +116,20 @@ class Record:
         return RecordId(hashlib.sha256(self.header_bytes + self.signature).digest())
 
 
+@dataclass(frozen=True, slots=True)
+class WireRecord:
+    """A record as it travels: nothing of it is checked. ``body`` is None when the sender has none."""
+
+    header: bytes
+    signature: bytes
+    body: bytes | None
+
+    @property
+    def size(self) -> int:
+        """Bytes of the three together."""
+        return len(self.header) + len(self.signature) + len(self.body or b"")
+
+
 def encode_header(header: Header) -> bytes:
     """Deterministic CBOR of ``header``, a map with small integer keys."""
     fields: dict[int, Any] = {
@@ -100,7 +137,7 @@ def encode_header(header: Header) -> bytes:
         2: header.hub,
         3: header.epoch,
         4: header.seq,
-        5: str(header.type),
+        5: header.type.removeprefix(NEWER) if _is_newer(header.unknown) else str(header.type),
         6: header.obj,
         7: header.stamp.ms,
         8: header.stamp.counter,
@@ -113,6 +150,8 @@ def encode_header(header: Header) -> bytes:
         fields[13] = header.body_len
     if header.ref is not None:
         fields[14] = header.ref
+    if header.stream != Stream.NOTICES:
+        fields[15] = str(header.stream)
     fields.update(header.unknown)
     return cbor.encode(fields)
 
@@ -128,17 +167,19 @@ def decode_header(data: bytes, *, stored: bool = False) -> Header:
     fields = cbor.read(data) if stored else cbor.decode(data)
     if not isinstance(fields, dict):
         raise BadRecord("header is not a map")
-    unknown = {key: value for key, value in fields.items() if key >= _LOWEST_IGNORED_KEY}
+    unknown = {key: value for key, value in fields.items() if key not in _KNOWN_KEYS}
     known = {key: fields[key] for key in fields.keys() - unknown} if unknown else fields
     version = known.get(1)
-    if isinstance(version, bool) or version != VERSION or not known.keys() <= _KNOWN_KEYS:
+    if isinstance(version, bool) or version != VERSION:
         raise BadRecord("newer version")
+    if len(fields) > MAX_FIELDS or 0 in unknown:
+        raise BadRecord("header fields")
     try:
         header = Header(
             hub=HubId(cbor.octets(known[2], 32)),
             epoch=Epoch(cbor.octets(known[3], 8)),
             seq=cbor.whole(known[4]),
-            type=cbor.label(known[5]),
+            type=NEWER + cbor.label(known[5]) if _is_newer(unknown) else cbor.label(known[5]),
             obj=ObjectId(cbor.octets(known[6], 16)),
             stamp=Stamp(cbor.whole(known[7]), cbor.whole(known[8])),
             quality=TimeQuality(cbor.whole(known[9])),
@@ -147,13 +188,20 @@ def decode_header(data: bytes, *, stored: bool = False) -> Header:
             body_hash=cbor.octets(known[12], 32) if 12 in known else None,
             body_len=cbor.whole(known[13]) if 13 in known else 0,
             ref=ObjectId(cbor.octets(known[14], 16)) if 14 in known else None,
+            stream=cbor.label(known[15]) if 15 in known else Stream.NOTICES,
             unknown=unknown,
         )
     except (KeyError, ValueError) as error:
         raise BadRecord("header fields") from error
     if (header.body_hash is None) != (13 not in known) or header.body_len > MAX_BODY:
         raise BadRecord("body length")
+    if known.get(15) == Stream.NOTICES:
+        raise BadRecord("stream said twice")
     return header
+
+
+def _is_newer(unknown: Mapping[int, Any]) -> bool:
+    return any(key < _LOWEST_IGNORED_KEY for key in unknown)
 
 
 def seal(header: Header, body: bytes | None, sign: Callable[[bytes], bytes]) -> Record:
@@ -172,6 +220,7 @@ def seal(header: Header, body: bytes | None, sign: Callable[[bytes], bytes]) -> 
             hashlib.sha256(body).digest(),
             len(body),
             header.ref,
+            header.stream,
             header.unknown,
         )
     data = encode_header(header)
@@ -185,7 +234,11 @@ def verify(header_bytes: bytes, signature: bytes, body: bytes | None) -> Record:
 
     A missing body is accepted: it may have been erased, and the header alone still verifies.
     """
-    header = decode_header(header_bytes)
+    return prove(decode_header(header_bytes), header_bytes, signature, body)
+
+
+def prove(header: Header, header_bytes: bytes, signature: bytes, body: bytes | None) -> Record:
+    """As `verify`, for whoever has read ``header`` from ``header_bytes`` already."""
     if body is not None and (
         header.body_hash is None
         or len(body) != header.body_len

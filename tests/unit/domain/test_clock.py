@@ -9,10 +9,12 @@ from hub.domain.clock import (
     BUILT_MS,
     LONGEST_OFF_MS,
     MAX_AHEAD_MS,
+    MAX_MS,
     ZERO,
     Stamp,
     TimeQuality,
     quality_of,
+    settle,
     tick,
     witness,
 )
@@ -71,3 +73,35 @@ def test_a_clock_before_what_was_already_written_is_not_believed() -> None:
 
 def test_a_jump_to_2038_is_not_believed() -> None:
     assert quality_of(2_147_483_647_000, Stamp(NOW_MS, 0)) is TimeQuality.UNKNOWN
+
+
+def test_no_counter_of_another_hub_makes_a_stamp_that_nobody_can_write_down() -> None:
+    last = witness(ZERO, Stamp(NOW_MS + 1, MAX_MS), NOW_MS)
+    assert tick(last, NOW_MS) == Stamp(NOW_MS + 2, 0)
+
+
+SURE, UNSURE = TimeQuality.REFERENCE, TimeQuality.UNKNOWN
+
+
+def test_a_hub_that_knows_no_time_takes_that_of_its_neighbours() -> None:
+    assert settle(UNSURE, []) == (0, UNSURE)
+    assert settle(UNSURE, [(9_000, UNSURE)]) == (0, UNSURE)
+    assert settle(UNSURE, [(9_000, SURE)]) == (9_000, TimeQuality.NEIGHBOURS)
+    assert settle(UNSURE, [(9_000, SURE), (9_500, SURE), (10**12, SURE)]) == (9_500, TimeQuality.NEIGHBOURS)
+    assert settle(UNSURE, [(0, SURE), (10**9, SURE)]) == (0, UNSURE)  # which of the two?
+
+
+def test_a_clock_that_seems_right_is_moved_by_three_or_more_that_agree() -> None:
+    own = TimeQuality.CARETAKER
+    assert settle(own, [(9_000, SURE)] * 2) == (0, own)
+    assert settle(own, [(9_000, SURE)] * 3) == (9_000, TimeQuality.NEIGHBOURS)
+    assert settle(SURE, [(9_000, SURE)] * 5) == (0, SURE)
+
+
+@given(st.lists(st.integers(-(10**10), 10**10), min_size=1), st.lists(st.integers(-(10**15), 10**15)))
+def test_a_minority_of_liars_moves_nobody_beyond_what_the_honest_say(
+    true: list[int], lies: list[int]
+) -> None:
+    lies = lies[: (len(true) - 1) // 2]
+    offset, quality = settle(UNSURE, [(each, SURE) for each in true + lies])
+    assert quality is UNSURE or min(true) <= offset <= max(true)

@@ -227,3 +227,74 @@ def test_an_address_of_another_kind_does_not_decide_a_contest():
     assert naming.prevails({high, six}, {low})
     assert not naming.prevails({low, six}, {high})
     assert not naming.prevails({six}, {low})
+
+
+ports = st.none() | st.integers(1, 65535)
+ranges = st.none() | st.tuples(st.integers(1, 99), st.integers(0, 99)).map(lambda pair: (pair[0], sum(pair)))
+
+
+@given(any_text, any_text, hubs, ports, ranges, ports)
+def test_where_hubs_connect_is_told_whatever_the_name_and_comes_back_whole(
+    name, version, hub, sync_port, protocol, pairing_port
+):
+    hint = naming.hint_of(
+        hub, name, version, sync_port=sync_port, protocol=protocol, pairing_port=pairing_port
+    )
+    attributes = naming.build_txt(hint)
+    assert naming.txt_size(attributes) < 200
+    raw = b"".join(
+        bytes([len(key) + 1 + len(value)]) + key + b"=" + value for key, value in attributes.items()
+    )
+    back = naming.parse_txt(naming.unpack_txt(raw))
+    assert back is not None
+    assert (back.sync_port, back.protocol, back.pairing_port) == (sync_port, protocol, pairing_port)
+    assert back.is_of(hub)
+
+
+def test_a_hint_is_of_one_hub_only():
+    assert naming.hint_of(HUB, "Green Lane", "0.1.0").is_of(HUB)
+    assert not naming.hint_of(HUB, "Green Lane", "0.1.0").is_of(HubId(bytes(32)))
+
+
+@pytest.mark.parametrize(
+    "port", [b"", b"0", b"65536", b"-1", b"+80", b" 80", b"80 ", b"1e3", b"999999", b"\xb2"]
+)
+def test_what_is_no_port_is_none(port):
+    hint = naming.parse_txt({b"txtvers": b"1", b"id": b"0" * 26, b"s": port, b"pair": b"1", b"pp": port})
+    assert hint is not None
+    assert (hint.sync_port, hint.pairing_port) == (None, None)
+
+
+@pytest.mark.parametrize("versions", [b"", b"1", b"2-1", b"0-1", b"1-1000", b"1-1-1", b"-1-1", b"1 - 1"])
+def test_what_is_no_range_of_versions_is_none(versions):
+    hint = naming.parse_txt({b"txtvers": b"1", b"id": b"0" * 26, b"p": versions})
+    assert hint is not None
+    assert hint.protocol is None
+
+
+@pytest.mark.parametrize("pair", [None, b"", b"0", b"yes"])
+def test_a_pairing_port_without_an_open_window_is_nothing(pair):
+    hint = naming.parse_txt({b"txtvers": b"1", b"id": b"0" * 26, b"pair": pair, b"pp": b"8449"})
+    assert hint is not None
+    assert hint.pairing_port is None
+
+
+@given(st.binary(max_size=300))
+def test_the_bytes_of_any_txt_record_can_be_taken_apart(raw):
+    for key, value in naming.unpack_txt(raw).items():
+        assert key
+        assert b"=" not in key
+        assert key in raw
+        assert value is None or key + b"=" + value in raw
+
+
+def test_what_a_txt_record_is_cut_short_of_is_left_out():
+    assert naming.unpack_txt(b"\x03a=1\x00\x01b\x02c=\x03=x1\x03A=2\x09d=1") == {
+        b"a": b"1", b"b": None, b"c": b"", b"A": b"2",
+    }  # fmt: skip
+
+
+def test_a_network_is_of_usual_size_where_the_system_does_not_say():
+    assert str(LocalAddress("eth0", "10.1.2.3").network) == "10.1.2.0/24"
+    assert str(LocalAddress("eth0", "10.1.2.3", 16).network) == "10.1.0.0/16"
+    assert str(LocalAddress("eth0", "fd00::1:2").network) == "fd00::/64"

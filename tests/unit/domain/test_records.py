@@ -30,6 +30,7 @@ from hub.domain.notices import BlobRef, Kind, NoticeDraft, Picture, ReplyDraft, 
 from hub.domain.records import (
     MAX_BODY,
     MAX_HEADER,
+    NEWER,
     BadRecord,
     Header,
     RecordType,
@@ -120,6 +121,25 @@ def test_a_header_is_read_as_it_was_written(header: Header) -> None:
     assert decode_header(encode_header(header)) == header
 
 
+@given(headers, st.dictionaries(st.integers(16, 63), st.integers(0, 9), min_size=1, max_size=3))
+def test_a_header_that_has_to_be_understood_and_is_not_is_of_a_type_nobody_shows(
+    header: Header, newer: dict[int, int]
+) -> None:
+    unknown = {**header.unknown, **newer}
+    written = encode_header(replace(header, type=f"{NEWER}{header.type}", unknown=unknown))
+    read = decode_header(written)
+    assert read.type == f"{NEWER}{header.type}"
+    assert read.type not in set(RecordType)
+    assert encode_header(read) == written
+
+
+@given(headers)
+def test_a_header_has_at_most_23_fields(header: Header) -> None:
+    crowded = replace(header, unknown=dict.fromkeys(range(100, 113), 0))
+    with pytest.raises(BadRecord):
+        decode_header(encode_header(crowded))
+
+
 @given(headers, st.data())
 def test_a_header_with_one_byte_changed_is_refused_or_says_something_else(
     header: Header, data: st.DataObject
@@ -163,9 +183,20 @@ def test_a_body_with_a_field_of_another_kind_is_refused_and_never_a_fault(key: i
 
 @pytest.mark.parametrize(
     ("key", "value"),
-    [(0, 1), (1, True), (1, 2), (2, b"short"), (4, -1), (4, 2**53), (9, 4), (11, "street"), (15, 1), (63, 1)],
+    [
+        (0, 1),
+        (1, True),
+        (1, 2),
+        (2, b"short"),
+        (4, -1),
+        (4, 2**53),
+        (9, 4),
+        (11, "street"),
+        (15, 1),
+        (15, "notices"),
+    ],
 )
-def test_a_header_that_says_what_this_release_does_not_know_is_refused(key: int, value: object) -> None:
+def test_a_header_that_says_what_no_field_can_say_is_refused(key: int, value: object) -> None:
     fields = cbor.decode(encode_header(a_header()))
     with pytest.raises(BadRecord):
         decode_header(cbor.encode({**fields, key: value}))
