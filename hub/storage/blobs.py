@@ -35,10 +35,8 @@ from pathlib import Path
 from typing import Protocol
 
 from hub.domain.errors import NoRoom, NotFound
+from hub.domain.fetching import PIECE as PIECE
 from hub.domain.notices import BlobRef
-
-PIECE = 256 * 1024
-"""Bytes of a piece: what is verified and fetched at a time (decision 26)."""
 
 _NAME = re.compile(r"[0-9a-f]{64}")
 _FOLDER = re.compile(r"[0-9a-f]{2}")

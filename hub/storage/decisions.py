@@ -15,11 +15,15 @@ _ENTRY = "SELECT number, at_ms, act, rule, role, subject, outcome, previous, dig
 
 @dataclass(frozen=True, slots=True)
 class Origin:
-    """A hub whose notices stand here, its own included: what it is called and its colour's name."""
+    """A hub that is known here, this one included: what it calls itself and its colour's name.
+
+    ``connected``: what is shared here can reach it, as far as is known; a hub that was parted from is not.
+    """
 
     hub: HubId
     name: str
     colour: str
+    connected: bool = True
 
 
 def decide(
@@ -88,9 +92,12 @@ def change_setting(connection: sqlite3.Connection, key: str, value: str, now_ms:
 
 
 def origins(connection: sqlite3.Connection) -> dict[HubId, Origin]:
-    """Every hub whose notices stand here."""
-    rows = connection.execute("SELECT hub, name, colour FROM origin ORDER BY name")
-    return {HubId(row[0]): Origin(HubId(row[0]), row[1], row[2]) for row in rows}
+    """Every hub that is known here, by name."""
+    rows = connection.execute(
+        "SELECT hub, name, colour, coalesce(tie IN ('paired', 'paused'), 1)"
+        " FROM origin LEFT JOIN neighbour USING (hub) ORDER BY name"
+    )
+    return {HubId(hub): Origin(HubId(hub), name, colour, bool(near)) for hub, name, colour, near in rows}
 
 
 def know_origin(connection: sqlite3.Connection, origin: Origin) -> None:

@@ -12,7 +12,7 @@ import threading
 import zlib
 from collections.abc import Callable, Mapping, Sequence
 from copy import copy
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 
 from hub.domain.errors import NoRoom, NotFound
@@ -33,6 +33,8 @@ class Arrived:
     path: Path
     ref: BlobRef
     crc32: int
+    hashes: bytes = field(default=b"", compare=False)
+    """Of its pieces, where they are still known."""
 
 
 class _Sums:
@@ -44,7 +46,7 @@ class _Sums:
         self.size = 0
         self.crc32 = 0
         self._whole = hashlib.sha256()
-        self._pieces = hashlib.sha256()
+        self._pieces = bytearray()
         self._piece = hashlib.sha256()
         self._in_piece = 0
 
@@ -59,20 +61,21 @@ class _Sums:
             self._in_piece += len(part)
             rest = rest[len(part) :]
             if self._in_piece == PIECE:
-                self._pieces.update(self._piece.digest())
+                self._pieces += self._piece.digest()
                 self._piece, self._in_piece = hashlib.sha256(), 0
 
     def copy(self) -> _Sums:
         twin = copy(self)
-        twin._whole, twin._pieces = self._whole.copy(), self._pieces.copy()
+        twin._whole, twin._pieces = self._whole.copy(), self._pieces[:]
         twin._piece = self._piece.copy()
         return twin
 
+    def hashes(self) -> bytes:
+        return bytes(self._pieces) + (self._piece.digest() if self._in_piece else b"")
+
     def ref(self) -> BlobRef:
-        pieces = self._pieces.copy()
-        if self._in_piece:
-            pieces.update(self._piece.digest())
-        return BlobRef(sha256=self._whole.hexdigest(), size=self.size, pieces=pieces.hexdigest())
+        pieces = hashlib.sha256(self.hashes()).hexdigest()
+        return BlobRef(sha256=self._whole.hexdigest(), size=self.size, pieces=pieces)
 
 
 class Incoming:
@@ -189,7 +192,7 @@ class Incoming:
         """The whole file, once it is on the card."""
         self._require_sound()
         self._sync_or_fail(os.fsync)
-        return Arrived(self.path, self._sums.ref(), self._sums.crc32)
+        return Arrived(self.path, self._sums.ref(), self._sums.crc32, self._sums.hashes())
 
     def close(self) -> None:
         """Let the file go and leave it where it is; may be called again."""

@@ -10,12 +10,22 @@ from dataclasses import dataclass
 from hub.domain.errors import HubError
 from hub.domain.ledger import first_broken
 from hub.domain.records import BadRecord, verify
-from hub.storage import decisions, search
+from hub.storage import advice, decisions, search, sets, statuses
 from hub.storage.projections import rebuild
 
-PROJECTIONS = ("notice", "reply", "collection", "file", "blob_use", "search_doc")
-"""What `rebuild` must give again, row for row; the search index follows in batches and is compared by
-what it finds."""
+PROJECTIONS = (
+    "notice",
+    "reply",
+    "collection",
+    "file",
+    "blob_use",
+    "search_doc",
+    "set_item",
+    *statuses.TABLES,
+    *advice.TABLES,
+)
+"""What `rebuild` must give again, row for row. The search index follows in batches and is compared by
+what it finds, and how sets are cut into blocks depends on when their items came."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -27,7 +37,7 @@ class Finding:
 
 
 def check(connection: sqlite3.Connection) -> Iterator[Finding]:
-    """Every finding in ``connection``: SQLite's own check, signatures, hashes, projections, ledger, index.
+    """Every finding in ``connection``: SQLite's own check, signatures, hashes, ledger, index, projections.
 
     Reads everything and leaves everything as it was: the projections are made again inside a
     transaction that is rolled back. Needs a connection that may write, outside a transaction.
@@ -54,6 +64,8 @@ def check(connection: sqlite3.Connection) -> Iterator[Finding]:
             yield Finding("ledger", f"line {broken} does not follow from the lines before it")
     if not search.is_sound(connection):
         yield Finding("search", "the index and the notices differ")
+    for fault in sets.faults(connection):
+        yield Finding("projection", fault)
     connection.execute("BEGIN IMMEDIATE")
     try:
         before = fingerprints(connection)

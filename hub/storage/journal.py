@@ -10,12 +10,13 @@ import sqlite3
 from collections.abc import Callable
 from dataclasses import dataclass
 
-from hub.domain.clock import ZERO, Stamp, TimeQuality, tick
+from hub.domain.clock import ZERO, Stamp, TimeQuality, tick, witness
 from hub.domain.errors import HubError
 from hub.domain.ids import Epoch, HubId, ObjectId, RecordId
 from hub.domain.notices import Scope
 from hub.domain.projection import Logged
-from hub.domain.records import Header, Record, decode_header, seal
+from hub.domain.records import Header, Record, Stream, decode_header, seal
+from hub.storage import sets
 from hub.words import N_
 
 
@@ -52,6 +53,35 @@ def found(connection: sqlite3.Connection, hub: HubId, epoch: Epoch) -> Lineage:
     return Lineage(HubId(row[0]), Epoch(row[1]))
 
 
+def own(connection: sqlite3.Connection) -> HubId | None:
+    """Whose log this is; None before it was founded."""
+    row = connection.execute("SELECT hub FROM lineage").fetchone()
+    return HubId(row[0]) if row else None
+
+
+def lineage(connection: sqlite3.Connection) -> Lineage:
+    """Whose log this is, which must have been founded."""
+    hub, epoch = connection.execute("SELECT hub, epoch FROM lineage").fetchone()
+    return Lineage(HubId(hub), Epoch(epoch))
+
+
+def last_number(connection: sqlite3.Connection) -> int:
+    """The last sequence number used in this epoch."""
+    (number,) = connection.execute("SELECT seq FROM lineage").fetchone()
+    return int(number)
+
+
+def new_epoch(connection: sqlite3.Connection, epoch: Epoch) -> None:
+    """Begin to count anew under ``epoch``, 8 random bytes: after a restore, and when a copy was found."""
+    connection.execute("UPDATE lineage SET epoch = ?, seq = 0", (epoch,))
+
+
+def heed(connection: sqlite3.Connection, seen: Stamp, now_ms: int) -> None:
+    """Let this hub's clock follow the stamp of a record that was taken (sync.md 2.2)."""
+    stamp = witness(last_stamp(connection), seen, now_ms)
+    connection.execute("UPDATE lineage SET ms = ?, counter = ?", stamp)
+
+
 def last_stamp(connection: sqlite3.Connection) -> Stamp:
     """The newest stamp of this hub's own records."""
     return Stamp(*connection.execute("SELECT ms, counter FROM lineage").fetchone())
@@ -75,6 +105,7 @@ def publish(
     scope: Scope,
     body: Callable[[Stamp], bytes] | None = None,
     ref: ObjectId | None = None,
+    stream: str = Stream.NOTICES,
 ) -> Logged:
     """Write the next record of this hub: take the next stamp and sequence number, sign, append.
 
@@ -86,19 +117,36 @@ def publish(
     ).fetchone()
     stamp = tick(Stamp(ms, counter), pen.now_ms)
     connection.execute("UPDATE lineage SET seq = ?, ms = ?, counter = ?", (seq + 1, *stamp))
-    header = Header(HubId(hub), Epoch(epoch), seq + 1, kind, obj, stamp, pen.quality, exp_ms, scope, ref=ref)
+    header = Header(
+        HubId(hub),
+        Epoch(epoch),
+        seq + 1,
+        kind,
+        obj,
+        stamp,
+        pen.quality,
+        exp_ms,
+        scope,
+        ref=ref,
+        stream=stream,
+    )
     return append(connection, seal(header, body(stamp) if body else None, pen.sign), pen.now_ms)
 
 
 def append(connection: sqlite3.Connection, record: Record, now_ms: int) -> Logged:
-    """Add a verified record. One that is already there is returned as it stands: ingest is idempotent."""
+    """Add a verified record. One that is already there is returned as it stands: ingest is idempotent.
+
+    No place in the log is given twice, even where the last records were dropped.
+    """
     record_id = record.id
     added = connection.execute(
-        "INSERT INTO record (id, obj, seen_ms, header, signature, body) VALUES (?, ?, ?, ?, ?, ?)"
+        "INSERT INTO record (n, id, obj, seen_ms, header, signature, body) VALUES"
+        " (1 + max(coalesce((SELECT max(n) FROM record), 0), (SELECT n FROM record_end)), ?, ?, ?, ?, ?, ?)"
         " ON CONFLICT (obj, id) DO NOTHING RETURNING n",
         (record_id, record.header.obj, now_ms, record.header_bytes, record.signature, record.body),
     ).fetchone()
     if added is not None:
+        sets.add(connection, record, added[0])
         return Logged(added[0], record, now_ms)
     known = find(connection, record.header.obj, record_id)
     assert known is not None  # noqa: S101 - it is what the INSERT ran into
@@ -116,6 +164,14 @@ def has(connection: sqlite3.Connection, obj: ObjectId) -> bool:
     return connection.execute("SELECT 1 FROM record WHERE obj = ? LIMIT 1", (obj,)).fetchone() is not None
 
 
+def has_body(connection: sqlite3.Connection, obj: ObjectId, record_id: RecordId) -> bool | None:
+    """Whether the record of that id has its body; None if the log lacks it."""
+    row = connection.execute(
+        "SELECT body IS NOT NULL FROM record WHERE (obj, id) = (?, ?)", (obj, record_id)
+    ).fetchone()
+    return bool(row[0]) if row else None
+
+
 def versions(connection: sqlite3.Connection, obj: ObjectId) -> list[Logged]:
     """Every record of ``obj``, in the order they were logged."""
     rows = connection.execute(f"{_COLUMNS} WHERE obj = ? ORDER BY n", (obj,)).fetchall()
@@ -126,6 +182,11 @@ def objects(connection: sqlite3.Connection) -> list[ObjectId]:
     """Every object in the log, in the order of its first record."""
     rows = connection.execute("SELECT obj FROM record GROUP BY obj ORDER BY min(n)").fetchall()
     return [ObjectId(row[0]) for row in rows]
+
+
+def give_body(connection: sqlite3.Connection, n: int, body: bytes) -> None:
+    """Add the body, which was verified, to a record that came without."""
+    connection.execute("UPDATE record SET body = ? WHERE n = ?", (body, n))
 
 
 def drop_body(connection: sqlite3.Connection, n: int) -> None:

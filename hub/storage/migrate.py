@@ -9,6 +9,7 @@ from importlib.resources import files
 from pathlib import Path
 
 from hub.domain.errors import HubError
+from hub.storage import sets, statuses
 from hub.words import N_
 
 APPLICATION_ID = 0x434D4855
@@ -62,7 +63,8 @@ def migrate(connection: sqlite3.Connection, now_ms: int, program: str) -> int:
     """Bring ``connection`` (autocommit mode) to this release's version and return that version.
 
     Each file runs in one transaction together with its version number and a row of history
-    (``program`` is the release that applied it), so a failing file leaves no half table.
+    (``program`` is the release that applied it), so a failing file leaves no half table. The sets
+    and erasures, which no SQL can make, are made from the log after the files where there are none.
     """
     if sqlite3.sqlite_version_info < OLDEST_SQLITE:
         raise SqliteTooOld(found=sqlite3.sqlite_version, needed=".".join(map(str, OLDEST_SQLITE)))
@@ -85,6 +87,11 @@ def migrate(connection: sqlite3.Connection, now_ms: int, program: str) -> int:
             if connection.in_transaction:  # SQLite undoes by itself what met a full disk
                 connection.execute("ROLLBACK")
             raise
+    if sets.are_missing(connection):
+        with connection:
+            connection.execute("BEGIN IMMEDIATE")
+            sets.rebuild(connection)
+            statuses.rebuild(connection)
     return len(steps)
 
 

@@ -27,12 +27,17 @@ class Held:
 
 @dataclass(frozen=True, slots=True)
 class Hide:
-    """Why an item is hidden: ``rule`` as in the ledger; ``by_reports`` until a person has looked."""
+    """Why an item is hidden: ``rule`` as in the ledger; ``by_reports`` until a person has looked;
+    ``awaiting``: it came from a neighbour whose items a caretaker looks at first."""
 
     obj: ObjectId
     at_ms: int
     rule: str
     by_reports: bool
+    awaiting: bool = False
+
+
+_CARETAKER, _REPORTS, _AWAITING, _ERASED_HERE = range(4)
 
 
 @dataclass(frozen=True, slots=True)
@@ -112,9 +117,40 @@ def hide(
     """Show ``obj`` to nobody; ``thread`` is the notice of a reply. A caretaker's hide replaces reports'."""
     connection.execute(
         "INSERT INTO hide (obj, thread, at_ms, rule, by_reports) VALUES (?, ?, ?, ?, ?)"
-        " ON CONFLICT (obj) DO UPDATE SET rule = excluded.rule, by_reports = excluded.by_reports",
-        (obj, thread, now_ms, rule, by_reports),
+        " ON CONFLICT (obj) DO UPDATE SET rule = excluded.rule, by_reports = excluded.by_reports"
+        f" WHERE by_reports != {_ERASED_HERE}",
+        (obj, thread, now_ms, rule, _REPORTS if by_reports else _CARETAKER),
     )
+
+
+def await_approval(
+    connection: sqlite3.Connection, obj: ObjectId, thread: ObjectId | None, now_ms: int
+) -> None:
+    """Show ``obj``, which came from another hub, to nobody until a caretaker has looked; as `hide`."""
+    connection.execute(
+        "INSERT OR IGNORE INTO hide (obj, thread, at_ms, rule, by_reports) VALUES (?, ?, ?, '', ?)",
+        (obj, thread, now_ms, _AWAITING),
+    )
+
+
+def awaiting(connection: sqlite3.Connection) -> list[ObjectId]:
+    """What came from other hubs and waits for a caretaker, the oldest first."""
+    rows = connection.execute("SELECT obj FROM hide WHERE by_reports = ? ORDER BY at_ms, obj", (_AWAITING,))
+    return [ObjectId(row[0]) for row in rows]
+
+
+def keep_away(connection: sqlite3.Connection, obj: ObjectId, now_ms: int, rule: str) -> None:
+    """``obj`` of another hub was erased here: further versions of it come without their words."""
+    connection.execute(
+        "INSERT OR REPLACE INTO hide (obj, at_ms, rule, by_reports) VALUES (?, ?, ?, ?)",
+        (obj, now_ms, rule, _ERASED_HERE),
+    )
+
+
+def kept_away(connection: sqlite3.Connection) -> frozenset[ObjectId]:
+    """The objects for which `keep_away` holds."""
+    rows = connection.execute("SELECT obj FROM hide WHERE by_reports = ?", (_ERASED_HERE,))
+    return frozenset(ObjectId(row[0]) for row in rows)
 
 
 def unhide(connection: sqlite3.Connection, obj: ObjectId) -> bool:
@@ -125,7 +161,9 @@ def unhide(connection: sqlite3.Connection, obj: ObjectId) -> bool:
 def hidden(connection: sqlite3.Connection, obj: ObjectId) -> Hide | None:
     """Why ``obj`` is hidden, or None."""
     row = connection.execute("SELECT obj, at_ms, rule, by_reports FROM hide WHERE obj = ?", (obj,)).fetchone()
-    return Hide(ObjectId(row[0]), row[1], row[2], bool(row[3])) if row else None
+    if row is None:
+        return None
+    return Hide(ObjectId(row[0]), row[1], row[2], row[3] == _REPORTS, row[3] == _AWAITING)
 
 
 def mark(

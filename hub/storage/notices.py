@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from hub.domain.bodies import decode_notice, decode_reply
-from hub.domain.ids import ObjectId, object_range
+from hub.domain.ids import HubId, ObjectId, object_range
 from hub.domain.notices import Kind, Notice, NoticeDraft, Reply, State
 from hub.domain.records import Record, decode_header
 from hub.storage.projections import STATES
@@ -24,6 +24,8 @@ SELECT notice.key, notice.obj, notice.public_id, notice.state, notice.shown_ms, 
 FROM notice JOIN record ON record.n = notice.record
 LEFT JOIN hide ON hide.obj = notice.obj LEFT JOIN mark ON mark.obj = notice.obj
 """
+_ORIGIN = "substr(record.header, 7, 32)"
+"""The hub in a header: the second of its fields, whatever the others are (`hub.domain.records`)."""
 _SHOWN = "notice.state = 0 AND notice.exp_ms > :now AND hide.obj IS NULL"
 
 _REPLY = """
@@ -58,35 +60,41 @@ def board(
     now_ms: int,
     *,
     kind: Kind | None = None,
+    origin: HubId | None = None,
     before: int | None = None,
     limit: int = 15,
 ) -> Board:
-    """The board at ``now_ms``: strictly by date, newest first; pinned and urgent ones lead its first page.
+    """The board at ``now_ms``: strictly by date, newest first; pinned and urgent ones lead its first page,
+    unless only a ``kind`` or what one hub wrote (``origin``) is wanted.
 
     A page has ``limit`` notices with those that lead it, but at least half as many without them.
     """
     leading = first(connection, now_ms)
-    if kind is None and before is None:
+    chosen = kind is not None or origin is not None
+    if not chosen and before is None:
         limit = max(limit - len(leading), limit // 2)
     leading_objects = {notice.obj for notice in leading}
     sql = f"{_NOTICE} WHERE {_SHOWN} AND notice.key < :before"
     if kind is not None:
         sql += " AND notice.kind = :kind"
+    if origin is not None:
+        sql += f" AND {_ORIGIN} = :origin"
     rows = connection.execute(
         f"{sql} ORDER BY notice.key DESC LIMIT :limit",
         {
             "now": now_ms,
             "before": before if before is not None else 2**62,
             "kind": kind,
+            "origin": origin,
             "limit": limit + 1 + len(leading),
         },
     )
     listed = [_listed(row) for row in rows]
-    if kind is None:
+    if not chosen:
         listed = [item for item in listed if item.notice.obj not in leading_objects]
     page, rest = listed[:limit], listed[limit:]
     return Board(
-        first=tuple(leading) if kind is None and before is None else (),
+        first=tuple(leading) if not chosen and before is None else (),
         notices=tuple(item.notice for item in page),
         older=page[-1].key if rest else None,
     )
@@ -137,7 +145,7 @@ def every(
     condition = {
         "all": "1",
         "board": _SHOWN,
-        "hidden": "hide.obj IS NOT NULL AND notice.state != 2",
+        "hidden": "hide.by_reports < 2 AND notice.state != 2",
         "gone": "notice.state != 0",
     }[where]
     rows = connection.execute(
@@ -289,9 +297,11 @@ def counts(connection: sqlite3.Connection, now_ms: int) -> Counts:
     row = connection.execute(
         "SELECT (SELECT count(*) FROM notice WHERE state = 0 AND exp_ms > ?1 AND NOT EXISTS"
         " (SELECT 1 FROM hide WHERE hide.obj = notice.obj)),"
-        " (SELECT count(*) FROM reply WHERE state = 0), (SELECT count(*) FROM held),"
+        " (SELECT count(*) FROM reply WHERE state = 0),"
+        " (SELECT count(*) FROM held) + (SELECT count(*) FROM hide WHERE by_reports = 2),"
         " (SELECT count(DISTINCT obj) FROM report WHERE decided_ms IS NULL),"
-        " (SELECT count(*) FROM hide), (SELECT count(*) FROM record), (SELECT count(*) FROM device)",
+        " (SELECT count(*) FROM hide WHERE by_reports < 2),"
+        " (SELECT count(*) FROM record), (SELECT count(*) FROM device)",
         (now_ms,),
     ).fetchone()
     return Counts(*row)

@@ -3,16 +3,17 @@
 from __future__ import annotations
 
 import sqlite3
-from collections.abc import Iterable, Sequence
+from collections.abc import Collection, Sequence
 from typing import Final
 
-from hub.domain.bodies import decode_collection, decode_file, decode_notice, decode_reply
+from hub.domain.bodies import CollectionBody, FileBody, NoticeBody, decode_reply
 from hub.domain.files import name_key
-from hub.domain.ids import ObjectId, object_range, public_form
+from hub.domain.ids import HubId, ObjectId, object_range, public_form
 from hub.domain.notices import BlobRef, State
-from hub.domain.projection import Logged, Standing, display_key, stand
-from hub.domain.records import Record, RecordType
-from hub.storage import journal, search, traces
+from hub.domain.projection import Logged, Standing, display_key, of_owner, spent, stand
+from hub.domain.records import CONTENT_TYPES, Record, RecordType, decode_header
+from hub.domain.status import status_object
+from hub.storage import advice, fetching, journal, search, sets, statuses, traces
 
 STATE_NUMBERS: Final = {State.LIVE: 0, State.WITHDRAWN: 1, State.ERASED: 2}
 STATES: Final = {number: state for state, number in STATE_NUMBERS.items()}
@@ -24,31 +25,60 @@ def refresh(
     """Bring every projection of ``obj`` in step with the log; superseded bodies are dropped.
 
     ``versions`` are all records of ``obj``, where the caller has them; otherwise they are read. Returns
-    the object's standing, or None while the log holds no content of it.
+    the object's standing, or None while the log holds nothing of it that can be shown.
     """
     if versions is None:
         versions = journal.versions(connection, obj)
-    standing = stand(versions)
+    for logged in spent(versions):
+        journal.drop_body(connection, logged.n)
+        traces.leave(connection)
+    own = journal.own(connection)
+    hubs = {logged.record.header.hub for logged in versions}
+    counting = of_owner(versions, own) if len(hubs) > 1 else versions
+    if len(hubs) > 1:
+        connection.execute("DELETE FROM retraction WHERE obj = ?", (obj,))
+    of_itself = [logged for logged in versions if obj == status_object(logged.record.header.hub)]
+    statuses.project(connection, obj, of_itself or counting)  # nobody takes a hub's status from it
+    advice.project(connection, obj, versions)
+    standing = stand(counting, own)
+    shapes = {
+        (logged.record.header.type, logged.record.header.ref)
+        for logged in versions
+        if logged.record.header.type in CONTENT_TYPES
+    }
+    if standing is None or len(shapes) > 1 or len(hubs) > 1:
+        forget(connection, obj)  # what another version or another hub's content may have left
     if standing is None:
         return None
-    for logged in versions:
-        if logged.record.body is not None and (
-            logged.n != standing.content.n or standing.state is State.ERASED
-        ):
-            journal.drop_body(connection, logged.n)
-            traces.leave(connection)
     header = standing.content.record.header
     if header.type == RecordType.NOTICE:
         _notice_row(connection, obj, standing)
     elif header.type == RecordType.COLLECTION:
         _collection_row(connection, obj, standing)
-    elif header.ref is None:
-        pass  # a reply to nothing, or a file in no collection, stays in the log and is shown nowhere
-    elif header.type == RecordType.REPLY:
-        _reply_row(connection, obj, header.ref, standing)
-    else:
-        _file_row(connection, obj, header.ref, standing)
+    elif header.ref is not None:
+        row = _reply_row if header.type == RecordType.REPLY else _file_row
+        row(connection, obj, header.ref, standing)
     return standing
+
+
+def forget(connection: sqlite3.Connection, obj: ObjectId) -> None:
+    """Remove every row of ``obj`` from the projections."""
+    for table in ("notice", "file", "collection"):
+        row = connection.execute(f"SELECT shown_ms FROM {table} WHERE obj = ?", (obj,)).fetchone()
+        if row:
+            search.remove(connection, shown_ms=row[0], notice=obj)
+    answered = connection.execute(
+        "SELECT notice.shown_ms, notice.obj FROM reply JOIN notice ON notice.obj = reply.notice"
+        " WHERE reply.obj = ?",
+        (obj,),
+    ).fetchone()
+    if answered:
+        search.remove(connection, shown_ms=answered[0], notice=answered[1], obj=obj)
+    for table in (*OBJECT_TABLES, "blob_use"):
+        connection.execute(f"DELETE FROM {table} WHERE obj = ?", (obj,))
+    if answered:
+        count_replies(connection, answered[1])
+    _place_files(connection, obj)
 
 
 def rebuild(connection: sqlite3.Connection) -> int:
@@ -56,6 +86,9 @@ def rebuild(connection: sqlite3.Connection) -> int:
     for table in (*OBJECT_TABLES, "blob_use"):
         connection.execute(f"DELETE FROM {table}")
     search.clear(connection)
+    sets.rebuild(connection)
+    statuses.clear(connection)
+    advice.clear(connection)
     objects = journal.objects(connection)
     for obj in objects:
         refresh(connection, obj)
@@ -80,8 +113,7 @@ def _values(standing: Standing) -> tuple[int | None, ...]:
 
 def _notice_row(connection: sqlite3.Connection, obj: ObjectId, standing: Standing) -> None:
     known = connection.execute("SELECT key, public_id, shown_ms FROM notice WHERE obj = ?", (obj,)).fetchone()
-    erased = standing.state is State.ERASED
-    draft = None if erased else decode_notice(standing.content.record, stored=True).draft
+    draft = standing.body.draft if isinstance(standing.body, NoticeBody) else None
     if known is None:
         key, public_id = _free_key(connection, standing.shown_ms, obj), _free_name(connection, obj)
         (replies,) = connection.execute(
@@ -103,7 +135,8 @@ def _notice_row(connection: sqlite3.Connection, obj: ObjectId, standing: Standin
             (key, draft.kind if draft else "", *_values(standing), known[0]),
         )
     if draft is not None:
-        _use(connection, obj, [blob for shown in draft.pictures for blob in (shown.full, shown.thumb)])
+        blobs = [blob for shown in draft.pictures for blob in (shown.full, shown.thumb)]
+        _use(connection, standing, blobs)
     if draft is not None and standing.state is State.LIVE:
         alts = (picture.alt for picture in draft.pictures)
         texts = (draft.title, draft.text, draft.name, *alts)
@@ -149,6 +182,7 @@ def _collection_row(connection: sqlite3.Connection, obj: ObjectId, standing: Sta
                 *_values(standing),
             ),
         )
+        _place_files(connection, obj)
     else:
         key = known[0] if known[1] == standing.shown_ms else _free_key(connection, standing.shown_ms, obj)
         search.remove(connection, shown_ms=known[1], notice=obj)
@@ -156,8 +190,8 @@ def _collection_row(connection: sqlite3.Connection, obj: ObjectId, standing: Sta
             f"UPDATE collection SET (key, {_COLUMNS}) = (?, ?, ?, ?, ?, ?, ?) WHERE key = ?",
             (key, *_values(standing), known[0]),
         )
-    if standing.state is State.LIVE:
-        draft = decode_collection(standing.content.record, stored=True).draft
+    if standing.state is State.LIVE and isinstance(standing.body, CollectionBody):
+        draft = standing.body.draft
         texts = (draft.title, draft.description, draft.owner)
         search.add(connection, shown_ms=standing.shown_ms, notice=obj, obj=obj, texts=texts)
 
@@ -166,8 +200,7 @@ def _file_row(
     connection: sqlite3.Connection, obj: ObjectId, collection: ObjectId, standing: Standing
 ) -> None:
     known = connection.execute("SELECT key, shown_ms FROM file WHERE obj = ?", (obj,)).fetchone()
-    erased = standing.state is State.ERASED
-    draft = None if erased else decode_file(standing.content.record, stored=True).draft
+    draft = standing.body.draft if isinstance(standing.body, FileBody) else None
     own: tuple[str, bytes | None, int] = ("", None, 0)
     if draft is not None:
         own = (name_key(draft.name), bytes.fromhex(draft.blob.sha256), draft.blob.size)
@@ -179,7 +212,7 @@ def _file_row(
                 _free_key(connection, standing.shown_ms, obj),
                 obj,
                 _free_name(connection, obj),
-                collection,
+                _place(connection, collection, standing.content.record.header.hub),
                 *_values(standing),
                 *own,
             ),
@@ -195,21 +228,46 @@ def _file_row(
         )
     if draft is None:
         return
-    _use(connection, obj, [draft.blob], own=True)
+    _use(connection, standing, [draft.blob], own=True)
     if draft.picture is not None:
-        _use(connection, obj, [draft.picture.thumb])
+        _use(connection, standing, [draft.picture.thumb])
     if standing.state is State.LIVE:
         texts = (draft.name, draft.description, draft.author)
         search.add(connection, shown_ms=standing.shown_ms, notice=obj, obj=obj, texts=texts)
 
 
+def _place(connection: sqlite3.Connection, collection: ObjectId, hub: HubId) -> bytes:
+    """What a file of ``hub`` has for its collection: in another hub's collection nobody is to find it."""
+    row = connection.execute(
+        "SELECT header FROM collection JOIN record ON record.n = collection.record WHERE collection.obj = ?",
+        (collection,),
+    ).fetchone()
+    if row is None or decode_header(row[0], stored=True).hub == hub:
+        return collection
+    return collection + hub
+
+
+def _place_files(connection: sqlite3.Connection, collection: ObjectId) -> None:
+    """Give the files that name a collection their place, now that it came or went."""
+    rows = connection.execute(
+        "SELECT file.key, header FROM file JOIN record ON record.n = file.record"
+        " WHERE collection BETWEEN ?1 AND ?2",
+        (collection, collection + b"\xff" * (len(collection) * 2 + 1)),
+    ).fetchall()
+    for key, header in rows:
+        place = _place(connection, collection, decode_header(header, stored=True).hub)
+        connection.execute("UPDATE file SET collection = ? WHERE key = ?", (place, key))
+
+
 def _use(
-    connection: sqlite3.Connection, obj: ObjectId, blobs: Iterable[BlobRef], *, own: bool = False
+    connection: sqlite3.Connection, standing: Standing, blobs: Collection[BlobRef], *, own: bool = False
 ) -> None:
+    header = standing.content.record.header
     connection.executemany(
         "INSERT OR IGNORE INTO blob_use (sha256, obj, own) VALUES (?, ?, ?)",
-        [(bytes.fromhex(blob.sha256), obj, own) for blob in blobs],
+        [(bytes.fromhex(blob.sha256), header.obj, own) for blob in blobs],
     )
+    fetching.expect(connection, header.hub, blobs, own=own)
 
 
 def count_replies(connection: sqlite3.Connection, notice: ObjectId) -> None:
@@ -223,7 +281,8 @@ def count_replies(connection: sqlite3.Connection, notice: ObjectId) -> None:
 
 def _live_replies(connection: sqlite3.Connection, notice: ObjectId) -> list[Record]:
     rows = connection.execute("SELECT obj FROM reply WHERE notice = ? AND state = 0", (notice,)).fetchall()
-    standings = (stand(journal.versions(connection, ObjectId(row[0]))) for row in rows)
+    own = journal.own(connection)
+    standings = (stand(journal.versions(connection, ObjectId(row[0])), own) for row in rows)
     return [standing.content.record for standing in standings if standing is not None]
 
 

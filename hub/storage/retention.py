@@ -11,8 +11,8 @@ from hub.domain.ids import HubId, ObjectId
 from hub.domain.notices import Picture
 from hub.domain.policy import DAY_MS, Purge, leaves_at
 from hub.domain.records import decode_header
-from hub.storage import authors, journal, moderation, notices, search, traces
-from hub.storage.projections import OBJECT_TABLES, count_replies
+from hub.storage import advice, arrivals, authors, journal, moderation, notices, projections, sets, statuses, traces
+from hub.storage.projections import OBJECT_TABLES, refresh
 
 _ANY_DUE = " OR ".join(
     f"EXISTS (SELECT 1 FROM {table} WHERE state = 1 OR exp_ms < ?1)" for table in OBJECT_TABLES
@@ -21,6 +21,10 @@ _TAKEN_DOWN = " UNION ALL ".join(
     f"SELECT {table}.obj, record.header FROM {table} JOIN record ON record.n = {table}.record"
     " WHERE state = 1 AND changed_ms < ?1"
     for table in OBJECT_TABLES
+)
+
+_ON_NO_PAGE = " AND ".join(
+    f"NOT EXISTS (SELECT 1 FROM {table} WHERE {table}.obj = record.obj)" for table in OBJECT_TABLES
 )
 
 
@@ -33,7 +37,7 @@ def anything_due(connection: sqlite3.Connection, now_ms: int) -> bool:
         " OR EXISTS (SELECT 1 FROM upload) OR EXISTS (SELECT 1 FROM brought)",
         (now_ms - 7 * DAY_MS,),
     ).fetchone()
-    return bool(row[0])
+    return bool(row[0]) or sets.must_sweep(connection, now_ms)
 
 
 def taken_down(connection: sqlite3.Connection, hub: HubId, before_ms: int) -> list[ObjectId]:
@@ -42,8 +46,12 @@ def taken_down(connection: sqlite3.Connection, hub: HubId, before_ms: int) -> li
     return [ObjectId(obj) for obj, header in rows if decode_header(header).hub == hub]
 
 
-def ended(connection: sqlite3.Connection, now_ms: int) -> list[ObjectId]:
-    """Objects that leave the set now (sync.md 2.4), the longest ended first; a share of all at most."""
+def ended(connection: sqlite3.Connection, now_ms: int, *, unshown: bool = False) -> list[ObjectId]:
+    """Objects that leave the log now (sync.md 2.4), the longest ended first; a share of all at most.
+
+    ``unshown`` also looks for those that are on no page: of types of newer releases, and what was told of
+    objects that never came. That reads the whole log.
+    """
     (total,) = connection.execute("SELECT count(*) FROM record").fetchone()
     rows = connection.execute(
         "SELECT obj, exp_ms FROM notice WHERE exp_ms < ?1 UNION ALL"
@@ -51,11 +59,15 @@ def ended(connection: sqlite3.Connection, now_ms: int) -> list[ObjectId]:
         " (SELECT 1 FROM notice WHERE notice.obj = reply.notice AND notice.exp_ms >= ?1)"
         " UNION ALL SELECT obj, exp_ms FROM file WHERE exp_ms < ?1"
         " UNION ALL SELECT obj, exp_ms FROM collection WHERE exp_ms < ?1"
-        " ORDER BY exp_ms LIMIT ?2",
-        (now_ms - 7 * DAY_MS, Purge().allowed(total)),
+        " ORDER BY exp_ms",
+        (now_ms - 7 * DAY_MS,),
     ).fetchall()
-    found = []
+    if unshown:
+        rows += connection.execute(f"SELECT DISTINCT obj, 0 FROM record WHERE {_ON_NO_PAGE}").fetchall()
+    found: list[ObjectId] = []
     for obj, _ in rows:
+        if len(found) == Purge().allowed(total):
+            break
         latest = max(logged.record.header.exp for logged in journal.versions(connection, ObjectId(obj)))
         if leaves_at(latest) <= now_ms:
             found.append(ObjectId(obj))
@@ -63,23 +75,29 @@ def ended(connection: sqlite3.Connection, now_ms: int) -> list[ObjectId]:
 
 
 def drop(connection: sqlite3.Connection, obj: ObjectId) -> None:
-    """Remove every row of ``obj``: log, projections and local truth. Its traces are due to be wiped."""
+    """Remove every row of ``obj``: log, sets, projections and local truth. Its traces are due to be wiped."""
     traces.leave(connection, traces.NOW, notices.blobs_of(connection, obj))
-    for table in ("notice", "file", "collection"):
-        row = connection.execute(f"SELECT shown_ms FROM {table} WHERE obj = ?", (obj,)).fetchone()
-        if row:
-            search.remove(connection, shown_ms=row[0], notice=obj)
-    answered = connection.execute(
-        "SELECT notice.shown_ms, notice.obj FROM reply JOIN notice ON notice.obj = reply.notice"
-        " WHERE reply.obj = ?",
-        (obj,),
-    ).fetchone()
-    if answered:
-        search.remove(connection, shown_ms=answered[0], notice=answered[1], obj=obj)
-    for table in (*OBJECT_TABLES, "blob_use", "record"):
-        connection.execute(f"DELETE FROM {table} WHERE obj = ?", (obj,))
-    if answered:
-        count_replies(connection, answered[1])
+    projections.forget(connection, obj)
+    versions = journal.versions(connection, obj)
+    for logged in versions:
+        sets.remove(connection, logged.record)
+        arrivals.uncount(connection, logged)
+    statuses.forget(connection, obj, versions)
+    advice.drop(connection, obj, versions)
+    connection.execute("DELETE FROM record WHERE obj = ?", (obj,))
+    moderation.forget(connection, obj)
+    authors.disown(connection, obj)
+
+
+def strip(connection: sqlite3.Connection, obj: ObjectId) -> None:
+    """Erase the words of ``obj`` here and keep its headers: local truth, of which no other hub hears.
+
+    Its headers stay in their sets, so that nobody offers it again. Its traces are due to be wiped.
+    """
+    traces.leave(connection, traces.NOW, notices.blobs_of(connection, obj))
+    for logged in journal.versions(connection, obj):
+        journal.drop_body(connection, logged.n)
+    refresh(connection, obj)
     moderation.forget(connection, obj)
     authors.disown(connection, obj)
 
@@ -91,8 +109,13 @@ def named_blobs(connection: sqlite3.Connection) -> list[str]:
 
 def referenced_blobs(connection: sqlite3.Connection) -> set[str]:
     """Every blob (hex) that a record, something held, or a kept picture names."""
+    return set(named_blobs(connection)) | other_blobs(connection)
+
+
+def other_blobs(connection: sqlite3.Connection) -> set[str]:
+    """Every blob (hex) that something held, or a kept picture, names."""
     kept = [read_picture(cbor.decode(data)) for data in authors.kept_pictures(connection)]
-    return set(named_blobs(connection)) | all_blobs_held(connection) | _blobs_of(kept)
+    return all_blobs_held(connection) | _blobs_of(kept)
 
 
 def blobs_held(held: moderation.Held) -> set[str]:
