@@ -4,6 +4,9 @@ python-zeroconf probes for instance names only, and never for the host name a se
 two hubs called Green Lane it would send everybody to the one that spoke last. So instance names are
 unique by construction, ``hub-<id>.local`` is always there, and ``<slug>.local`` is claimed here: ask
 first, listen for as long as it is held, and when somebody else answers for it, let one of the two go.
+
+Both services give the port of the residents' pages, which any program that lists services can open.
+Where a paired hub or one that wants to pair connects is said in the TXT record of ``_communityhub._tcp``.
 """
 
 from __future__ import annotations
@@ -12,14 +15,13 @@ import asyncio
 import contextlib
 import logging
 from collections.abc import Callable, Iterable
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 from zeroconf import (  # type: ignore[attr-defined] # the first three are public, but not in __all__
     DNSAddress,
     DNSOutgoing,
     DNSQuestion,
     Error,
-    NonUniqueNameException,
     RecordUpdate,
     RecordUpdateListener,
     ServiceInfo,
@@ -27,6 +29,7 @@ from zeroconf import (  # type: ignore[attr-defined] # the first three are publi
 )
 from zeroconf.asyncio import AsyncZeroconf
 
+from hub.discovery.find import HUB_SERVICE, Finder
 from hub.discovery.interfaces import AddressWatch, interface_addresses
 from hub.domain import naming
 from hub.domain.errors import HubError
@@ -34,7 +37,6 @@ from hub.domain.ids import HubId
 from hub.domain.naming import LocalAddress
 from hub.words import N_
 
-HUB_SERVICE = "_communityhub._tcp.local."
 WEB_SERVICE = "_http._tcp.local."
 
 ASK_S = 1.0
@@ -51,6 +53,9 @@ FAREWELL_S = 0.9
 _A, _AAAA, _IN, _NO_FLUSH_IN, _UNICAST = 1, 28, 1, 1, 0x8000
 _QUERY, _RESPONSE = 0x0000, 0x8400
 """Record types, class and flags of RFC 1035 section 3.2 and RFC 6762 sections 5.4, 10.2 and 18."""
+
+_FOR_BROWSERS = {b"path": b"/"}
+"""In an ``_http._tcp`` TXT record the keys have meanings of their own: ``p`` would be a password."""
 
 _LOG = logging.getLogger(__name__)
 
@@ -117,8 +122,10 @@ class Announcer:
     """Announces one hub until it is cancelled; a network that is missing or hostile never ends it.
 
     ``name`` is the place's, ``hub`` its key, ``port`` where its pages are served, ``version`` the
-    program's. ``on_change`` is called in the event loop with each new ``Announcement``, which is also
-    kept in ``now``. With ``loopback_only`` nothing is announced and no socket is opened.
+    program's. ``sync_port`` and ``protocol``: where paired hubs are answered, in which versions.
+    ``on_change`` is called in the event loop with each new ``Announcement``, which is also kept in
+    ``now``. ``finder`` looks for other hubs meanwhile. With ``loopback_only`` nothing is announced or
+    looked for, and no socket is opened.
     """
 
     def __init__(
@@ -129,24 +136,34 @@ class Announcer:
         port: int,
         version: str,
         on_change: Callable[[Announcement], None],
+        sync_port: int | None = None,
+        protocol: tuple[int, int] | None = None,
+        finder: Finder | None = None,
         loopback_only: bool = False,
     ) -> None:
-        self._card = _Card(name, hub, port, version)
+        self._card = _Card(name, hub, port, version, sync_port, protocol)
         self._on_change = on_change
+        self._finder = finder
         self._loopback_only = loopback_only
+        self._wake = asyncio.Event()
         self.now = Announcement()
 
     def addresses(self) -> tuple[str, ...]:
         """The addresses to print for people, best first, as last seen."""
         return self.now.addresses
 
+    def open_pairing(self, port: int | None) -> None:
+        """Say that hubs which are not paired are answered at ``port``; None says that it is over."""
+        self._card = replace(self._card, pairing_port=port)
+        self._wake.set()
+
     async def run(self) -> None:
         """Announce until cancelled; says goodbye to the network, in under a second, before it ends."""
         # Its warnings quote packets and addresses of other people's devices, which are not to be kept.
         logging.getLogger("zeroconf").setLevel(logging.CRITICAL)
-        wake = asyncio.Event()
+        wake = self._wake
         if self._loopback_only:
-            await wake.wait()
+            await asyncio.Event().wait()
         with AddressWatch(wake.set) as watch:
             while True:
                 try:
@@ -165,14 +182,14 @@ class Announcer:
             self._report((), found, NoNetwork())
             await _pause(wake, watch.poll_s)
             found = await interface_addresses()
-        voice = _Voice(self._card, found, wake.set)
+        voice = _Voice(self._card, found, wake.set, self._finder)
         try:
             await voice.begin()
             while True:
                 self._report(voice.names(), found, voice.trouble())
                 await _pause(wake, min(watch.poll_s, voice.check_in_s()))
                 found = await interface_addresses()
-                await voice.follow(found)
+                await voice.follow(found, self._card)
                 await voice.keep_name()
         finally:
             await voice.close()
@@ -207,16 +224,34 @@ class _Card:
     hub: HubId
     port: int
     version: str
+    sync_port: int | None
+    protocol: tuple[int, int] | None
+    pairing_port: int | None = None
+
+    def instance(self, kind: str) -> str:
+        return f"{naming.instance_name(self.name, self.hub)}.{kind}"
 
     def service(self, kind: str, label: str, packed: Iterable[bytes]) -> ServiceInfo:
         """The service of type ``kind`` standing on the host ``label`` at the ``packed`` addresses."""
         return ServiceInfo(
             kind,
-            f"{naming.instance_name(self.name, self.hub)}.{kind}",
+            self.instance(kind),
             port=self.port,
-            properties=naming.build_txt(naming.hint_of(self.hub, self.name, self.version)),
+            properties=self._for_hubs() if kind == HUB_SERVICE else _FOR_BROWSERS,
             server=_fqdn(label),
             addresses=list(packed),
+        )
+
+    def _for_hubs(self) -> dict[bytes, bytes]:
+        return naming.build_txt(
+            naming.hint_of(
+                self.hub,
+                self.name,
+                self.version,
+                sync_port=self.sync_port,
+                protocol=self.protocol,
+                pairing_port=self.pairing_port,
+            )
         )
 
 
@@ -268,14 +303,22 @@ class _Voice:
     name claimed for people, and on the sure name while there is none. That is what makes both resolve.
     """
 
-    def __init__(self, card: _Card, found: tuple[LocalAddress, ...], wake: Callable[[], None]) -> None:
+    def __init__(
+        self,
+        card: _Card,
+        found: tuple[LocalAddress, ...],
+        wake: Callable[[], None],
+        finder: Finder | None,
+    ) -> None:
         self._card = card
+        self._finder = finder
         self._sure = naming.sure_label(card.hub)
         self._labels = naming.host_labels(card.name)
         self._label: str | None = None
         self._answers = False
         """Whether this program answers for ``_label``; else another responder on this machine does."""
         self._contested = False
+        self._announced: set[str] = set()
         self._broadcasts: list[asyncio.Future[object]] = []
         self._ear = _Ear(wake)
         self._found = found
@@ -302,24 +345,40 @@ class _Voice:
         return max(0.0, self._next_check - self._clock())
 
     async def begin(self) -> None:
-        """Register both services under the sure name, meanwhile ask for the other, then claim it."""
+        """Ask for the names, then announce the hub and its pages; other hubs are looked for from the start.
+
+        Nobody is asked whether the instance names are free. They hold this hub's id: who else has them
+        is a copy of this hub, or a sleep proxy or reflector that still repeats its last life, neither
+        of which is a reason to be silent, and each question would be answered by every hub there is.
+        """
         await self._zc.zeroconf.async_wait_for_start()
         self._zc.zeroconf.async_add_listener(self._ear, None)
-        first = self._labels[0]
-        await asyncio.gather(self._register(HUB_SERVICE), self._register(WEB_SERVICE), self._ask(first))
+        if self._finder is not None:
+            self._finder.begin(self._zc.zeroconf, self._card.instance(HUB_SERVICE), self._found)
+        first, *others = self._labels
+        await self._ask(first)  # before anything is announced, or this hub would answer itself
+        await self._announce(HUB_SERVICE, self._sure)
         if not await self._take(first):
-            await self._claim(self._labels[1:])
+            await self._claim(others)
+        if WEB_SERVICE not in self._announced:
+            await self._announce(WEB_SERVICE, self._sure)
 
-    async def follow(self, found: tuple[LocalAddress, ...]) -> None:
-        """Announce changed addresses, on interfaces that came or went. Cheap when nothing changed."""
-        if found != self._found:
+    async def follow(self, found: tuple[LocalAddress, ...], card: _Card) -> None:
+        """Announce changed addresses and news, by interfaces that came or went; else nothing."""
+        moved, news = found != self._found, card != self._card
+        self._card = card
+        if moved:
             # Those just lost stay ours for a while: packets with them may still be under way.
             self._ear.own |= set(_packed(found))
             self._found = found
             self._packed = _packed(naming.announced_addresses(found))
-            await self._update(HUB_SERVICE, self._sure)
-            await self._update(WEB_SERVICE, self._standing())
+        if moved or news:
+            await self._announce(HUB_SERVICE, self._sure)
+        if moved:
+            await self._announce(WEB_SERVICE, self._standing())
         await self._zc.async_update_interfaces(naming.multicast_interfaces(found))
+        if moved and self._finder is not None:
+            self._finder.follow(found)
 
     async def keep_name(self) -> None:
         """Ask again for the name in use when it is time, and settle with whoever else answers for it."""
@@ -341,7 +400,7 @@ class _Voice:
         elif self._answers and not self._contested and naming.prevails(self._packed, foreign):
             self._contested = True
             self._next_check = self._clock() + CONTEST_S
-            await self._update(WEB_SERVICE, label)
+            await self._announce(WEB_SERVICE, label)
         else:
             await self._give_way(label)
 
@@ -350,6 +409,8 @@ class _Voice:
         self._hush()
         try:
             async with asyncio.timeout(FAREWELL_S):
+                if self._finder is not None:
+                    await self._finder.end()
                 await self._zc.async_close()
         except TimeoutError:
             self._zc.zeroconf.close()
@@ -357,21 +418,15 @@ class _Voice:
     def _standing(self) -> str:
         return self._label if self._label is not None and self._answers else self._sure
 
-    async def _register(self, kind: str) -> None:
-        service = self._card.service(kind, self._sure, self._packed)
-        try:
-            sent = await self._zc.async_register_service(service)
-        except NonUniqueNameException:
-            # The name holds this hub's id: who else has it is a copy of this hub, or a sleep proxy or
-            # reflector that still repeats its last life. Neither is a reason to stay silent.
-            sent = await self._zc.async_register_service(service, cooperating_responders=True)
-        self._broadcasts.append(asyncio.ensure_future(sent))
-        await sent
-
-    async def _update(self, kind: str, label: str) -> None:
+    async def _announce(self, kind: str, label: str) -> None:
         self._broadcasts = [each for each in self._broadcasts if not each.done()]
         service = self._card.service(kind, label, self._packed)
-        self._broadcasts.append(asyncio.ensure_future(await self._zc.async_update_service(service)))
+        if kind in self._announced:
+            sent = await self._zc.async_update_service(service)
+        else:
+            sent = await self._zc.async_register_service(service, cooperating_responders=True)
+            self._announced.add(kind)
+        self._broadcasts.append(asyncio.ensure_future(sent))
 
     def _hush(self) -> None:
         """Announcements are repeated for half a second: end those that are no longer true."""
@@ -417,7 +472,7 @@ class _Voice:
 
     async def _stand_on(self, label: str) -> None:
         self._label, self._answers = label, True
-        await self._update(WEB_SERVICE, label)
+        await self._announce(WEB_SERVICE, label)
 
     async def _give_way(self, label: str) -> None:
         """Let go of ``label`` and take the next free one, hubs in turn by their ids."""
@@ -426,7 +481,7 @@ class _Voice:
         if self._answers:
             self._retract(label)
         self._label, self._answers, self._contested = None, False, False
-        await self._update(WEB_SERVICE, self._sure)
+        await self._announce(WEB_SERVICE, self._sure)
         await asyncio.sleep(self._card.hub[0] / 256)
         await self._claim(self._labels[self._labels.index(label) + 1 :])
 

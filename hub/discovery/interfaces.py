@@ -35,7 +35,7 @@ async def local_addresses() -> list[str]:
 
 def _read() -> tuple[LocalAddress, ...]:
     return tuple(
-        LocalAddress(adapter.name, ip.ip if isinstance(ip.ip, str) else ip.ip[0])
+        LocalAddress(adapter.name, ip.ip if isinstance(ip.ip, str) else ip.ip[0], ip.network_prefix)
         for adapter in ifaddr.get_adapters()
         for ip in adapter.ips
     )

@@ -60,6 +60,10 @@ class Program:
             self.facts.append(fact)
         return fact
 
+    def tell(self, number: int) -> None:
+        """Send a signal."""
+        self._process.send_signal(number)
+
     def end(self, number: int = signal.SIGTERM) -> float:
         """Send a signal and wait for the end; seconds it took."""
         began = time.monotonic()
@@ -111,6 +115,24 @@ class Street:
 
     def move_out(self, space: str, address: str) -> None:
         self._ip("-n", space, "addr", "del", f"{address}/24", "dev", "eth0")
+
+    def use_link_local_only(self, space: str) -> None:
+        """An IPv6 link-local address and nothing else, as where nobody gives out addresses."""
+        self._ip("-n", space, "addr", "flush", "dev", "eth0")
+        self._ip("-n", space, "link", "set", "eth0", "down")
+        self._ip("-n", space, "link", "set", "eth0", "addrgenmode", "eui64", "up")
+
+    def isolate(self, space: str, isolated: bool) -> None:
+        """As Wi-Fi with client isolation does: isolated houses hear nothing of each other."""
+        state = "on" if isolated else "off"
+        port = self._ports[space]
+        self._ip("-n", self._road, "link", "set", port, "type", "bridge_slave", "isolated", state)
+
+    def count(self) -> Program:
+        """Count the mDNS that enters the road until it is ended."""
+        counter = self.run(self._road, "count")
+        counter.hears(lambda fact: fact.get("started"))
+        return counter
 
     def block(self, space: str) -> None:
         """Nothing passes between this house and the street, though its cable is in."""

@@ -31,8 +31,16 @@ def test_two_hubs_see_each_other_and_their_names_lead_to_them(street):
     assert heard["addresses"] == ["10.77.0.2"]
     assert heard["server"] == f"{sure(2)}."
     assert heard["port"] == 8080
-    assert heard["txt"] == {"txtvers": "1", "id": base32(bytes([2]) * 32)[:26], "n": "Elm Road", "v": "0.1.0"}
+    assert heard["txt"] == {
+        "txtvers": "1", "id": base32(bytes([2]) * 32)[:26], "n": "Elm Road", "v": "0.1.0",
+        "p": "1-1", "s": "8448",
+    }  # fmt: skip
     assert heard["txt_bytes"] < 200
+    pages = outside.hears(
+        lambda fact: fact.get("found", "").startswith("Elm") and fact["type"] == WEB_SERVICE
+    )
+    assert pages["port"] == 8080
+    assert pages["txt"] == {"path": "/"}  # whose p would be a password
 
     assert street.resolve(lane, "elm-road.local") == ["10.77.0.2"]
     assert street.resolve(lane, sure(2)) == ["10.77.0.2"]
