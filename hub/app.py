@@ -20,23 +20,32 @@ from typing import Protocol
 from hub import __version__
 from hub import settings as files
 from hub.api.admin import AdminApi
+from hub.api.advice import AdviceApi
+from hub.api.courier import CourierApi
+from hub.api.neighbours import NeighboursApi
 from hub.api.problems import problem
 from hub.api.public import PublicApi
 from hub.api.socket import AdminSocket
 from hub.discovery.announce import Announcement, Announcer
 from hub.discovery.interfaces import interface_addresses
-from hub.domain.clock import BUILT_MS, Stamp, TimeQuality, quality_of
+from hub.domain.clock import Stamp, TimeQuality
 from hub.domain.errors import HubError, NoRoom
 from hub.domain.ids import Epoch, HubId
 from hub.domain.naming import host_labels, host_name, printed_addresses, sure_label
+from hub.domain.neighbours import Address
+from hub.domain.timekeeping import Reading, Timekeeper
+from hub.neighbourhood import Neighbourhood, bound_or_free
 from hub.runtime import systemd
 from hub.runtime.content import Ask
 from hub.runtime.routing import Route
 from hub.runtime.supervise import Fatal, Supervisor
 from hub.runtime.system_clock import SystemClock
+from hub.services.advising import Advising
 from hub.services.authorship import Authorship
 from hub.services.caretaking import Caretaking
+from hub.services.checks.arrivals import ArrivalsCheck
 from hub.services.checks.blobs import BlobsCheck
+from hub.services.checks.copies import CopiesCheck
 from hub.services.checks.desk import DeskCheck
 from hub.services.checks.names import NamesCheck
 from hub.services.checks.room import RoomCheck
@@ -44,16 +53,20 @@ from hub.services.checks.time import TimeCheck
 from hub.services.checks.traces import TracesCheck
 from hub.services.checks.writing import WritingCheck
 from hub.services.erasure import Eraser
+from hub.services.fetching import Fetching
 from hub.services.filekeeping import FileKeeping
 from hub.services.fileshare import BOX_DESCRIPTION, BOX_TITLE, FileShare
 from hub.services.finding import Finding
 from hub.services.health import Health, Standing
 from hub.services.housekeeping import Housekeeping
 from hub.services.identity import Identity, KeyUnreadable, load_or_create
+from hub.services.ingest import Ingest
 from hub.services.limits import Gate
+from hub.services.neighbours import Neighbours
 from hub.services.noticeboard import Noticeboard
 from hub.services.pictures import PictureLimits, PictureMaker
 from hub.services.preferences import Preferences
+from hub.services.receipts import Receipts, SelfPortrait
 from hub.services.reporting import Reporting
 from hub.services.scrubbing import Scrubbing
 from hub.services.upkeep import Upkeep
@@ -64,11 +77,18 @@ from hub.storage.ballast import START_BYTES, Ballast
 from hub.storage.blobs import NOTICES, BlobStore, Reserve
 from hub.storage.database import Connection, Database, is_full
 from hub.storage.journal import Pen
+from hub.storage.partials import Partials
+from hub.sync.bundle import Bundles
+from hub.sync.exchange import Self
+from hub.sync.station import Station
 from hub.web.connections import ConnectionLimits, GuardedServer, fast_parser_present
 from hub.web.forms import FormLimits, Staging
 from hub.web.house import Facts, House
 from hub.web.pages.about import About, Introduction
+from hub.web.pages.asking import Asking
+from hub.web.pages.away import Away
 from hub.web.pages.files import Files
+from hub.web.pages.neighbours import NearBy
 from hub.web.pages.posting import Posting
 from hub.web.pages.reading import Reading
 from hub.web.pages.slips import Slips
@@ -166,6 +186,11 @@ class Places:
     def uploads(self) -> Path:
         """Files on their way in."""
         return self.root / "uploads"
+
+    @property
+    def fetching(self) -> Path:
+        """Blobs of other hubs that are here in part."""
+        return self.root / "fetching"
 
     @property
     def lock(self) -> Path:
@@ -271,12 +296,13 @@ class Hub:
     ) -> None:
         self._foundation = foundation
         self._clock = clock
+        self._chance = chance
         self._settings = settings = foundation.settings
         self.database = database = foundation.database
         self.identity = identity = foundation.identity
         self.blobs = blobs = foundation.blobs
-        self._last = foundation.last
-        self._last_at = clock.monotonic()
+        self._time = Timekeeper(clock.now_ms, clock.monotonic, foundation.last)
+        self._now_ms, self._quality = self._time.now_ms, self._time.quality
         self._started_ms = clock.now_ms()
         self._announcement = Announcement()
         self._hosts: frozenset[str] = frozenset()
@@ -342,7 +368,17 @@ class Hub:
             rich,
             self._zone,
         )
-        eraser = Eraser(database, blobs, house.forget_texts)
+        partials = Partials(foundation.places.fetching)
+        self.fetching = Fetching(
+            database,
+            blobs,
+            partials,
+            identity.hub,
+            lambda: blobs.size_bytes() * settings.neighbours.files_percent // 100,
+            reserve,
+            self._now_ms,
+        )
+        eraser = Eraser(database, blobs, partials, house.forget_texts)
         self.caretaking = Caretaking(
             database, eraser, self._pen, chance, lambda: preferences.current.board.rules
         )
@@ -368,6 +404,24 @@ class Hub:
             chance,
             lambda: preferences.current.hub.language,
         )
+        self.ingest = Ingest(database, eraser, self._pen, chance)
+        self.neighbours = Neighbours(
+            database, eraser, identity.hub, lambda: self.name, self._now_ms, self._heed_clock
+        )
+        self.advising = Advising(
+            database, self.caretaking, self.neighbours, identity.hub, self._pen, chance
+        )
+        self.bundles = Bundles(
+            database,
+            blobs,
+            self.fetching,
+            identity.key,
+            self.ingest,
+            self._of_itself,
+            self._now_ms,
+            chance,
+        )
+        self.receipts = Receipts(database, identity.hub, self._pen, chance, self._portrait)
         self.upkeep = Upkeep(database, blobs)
         self.scrubbing = Scrubbing(database, blobs, self._pen)
         self.health = Health(
@@ -379,12 +433,20 @@ class Hub:
                 TimeCheck(self._quality),
                 NamesCheck(lambda: self._announcement.sentence, lambda: list(self._announcement.names)),
                 DeskCheck(database, self._now_ms),
+                CopiesCheck(database),
+                ArrivalsCheck(database),
             ],
             self._standing,
         )
         site = self._build_site(house, board, chance, clock)
         self._site = site
-        committed += [site.something_was_written, self.housekeeping.something_was_written]
+        committed += [
+            site.something_was_written,
+            self.housekeeping.something_was_written,
+            self.fetching.something_was_written,
+            self.advising.something_was_written,
+            self._news,
+        ]
         database.when_failed(self._failed.set)
         self._server = GuardedServer(
             site.handle,
@@ -402,10 +464,19 @@ class Hub:
             self.upkeep,
             self.filekeeping,
             self.scrubbing,
+            self.receipts,
             self._now_ms,
         )
-        self._socket = AdminSocket(foundation.places.socket, admin.endpoints())
+        self._socket = AdminSocket(
+            foundation.places.socket, [
+                *admin.endpoints(),
+                *NeighboursApi(self.neighbours, self.ingest).endpoints(),
+                *CourierApi(self.bundles, self.neighbours).endpoints(),
+                *AdviceApi(self.advising, self._now_ms).endpoints(),
+            ]
+        )
         self._announcer: Announcer | None = None
+        self._neighbourhood: Neighbourhood | None = None
 
     @classmethod
     async def open(
@@ -431,6 +502,8 @@ class Hub:
         hub = cls(foundation, clock, chance, committed)
         await hub.database.start()
         await hub.uploads.recover()
+        await hub.fetching.begin()
+        await hub.neighbours.finish_removals()
         return hub
 
     @property
@@ -471,12 +544,20 @@ class Hub:
         await self._found_share()
         await self._server.listen(bound)
         await self._socket.start()
+        if self._settings.neighbours.listen:
+            self._neighbourhood = Neighbourhood(
+                self._build_station, self.identity.hub, self.neighbours, self._now_ms, self._clock.monotonic
+            )
+            await self._neighbourhood.station.begin()
         self._announcer = Announcer(
             name=self.name,
             hub=self.identity.hub,
             port=self._port,
             version=__version__,
             on_change=self._announced,
+            sync_port=self._neighbourhood.station.port if self._neighbourhood else None,
+            protocol=self._neighbourhood.protocol if self._neighbourhood else None,
+            finder=self._neighbourhood.finder if self._neighbourhood else None,
             loopback_only=self._loopback_only or not self._settings.discovery.announce,
         )
         systemd.notify("READY=1")
@@ -488,9 +569,16 @@ class Hub:
         supervisor.add("index", self.housekeeping.index_in_batches)
         supervisor.add("housekeeping", self.housekeeping.keep_house)
         supervisor.add("scrub", self.scrubbing.run_monthly)
+        supervisor.add("fetching", self.fetching.run)
+        supervisor.add("status", self.receipts.keep_current)
+        supervisor.add("arrivals", self.ingest.look_after)
+        supervisor.add("advice", self.advising.run)
+        supervisor.add("erasures", self.ingest.finish_erasures)
         supervisor.add("disk failure", self._end_after_failure)
         if self._announcer is not None:
             supervisor.add("announcing", self._announcer.run)
+        if self._neighbourhood is not None:
+            supervisor.add("neighbours", self._neighbourhood.station.run)
         if systemd.watchdog_seconds():
             supervisor.add("watchdog", self._feed_watchdog)
         try:
@@ -502,6 +590,8 @@ class Hub:
         """Accept nothing more, finish what runs, close. Under five seconds in all; a stage that fails or
         takes too long does not keep the next from its turn."""
         systemd.notify("STOPPING=1")
+        if self._neighbourhood is not None:
+            await self._neighbourhood.station.close()
         for name, stage, seconds in (
             ("pages", self._server.stop(STOP_S), STOP_S + 0.5),
             ("socket", self._socket.stop(), 0.3),
@@ -534,7 +624,8 @@ class Hub:
     ) -> Site:
         settings, preferences, blobs = self._settings, self.preferences, self.blobs
         slips = Slips(clock.monotonic, chance)
-        reading = Reading(board, self.share, self.finding, house, blobs, slips)
+        away = Away(self.fetching, house)
+        reading = Reading(board, self.share, self.finding, house, blobs, away, slips)
         largest = settings.limits.picture_megabytes * 1024 * 1024
         posting = Posting(
             board,
@@ -548,8 +639,10 @@ class Hub:
             chance,
         )
         telling = Telling(board, self.share, self.reporting, self.caretaking, house, posting)
-        sharing = Files(self.share, self.uploads, house, posting, blobs, slips, preferences.policy)
+        sharing = Files(self.share, self.uploads, house, posting, blobs, away, slips, preferences.policy)
+        asking = Asking(self.fetching, board, self.share, posting)
         uploading = Uploading(self.uploads, preferences.file_policy)
+        near_by = NearBy(self.neighbours, house)
         about = About(house, preferences.policy, self._introduction, self._is_well)
         public = PublicApi(
             board,
@@ -575,9 +668,11 @@ class Hub:
                 *endpoints,
                 *posting.routes(),
                 *telling.routes(),
+                *asking.routes(),
                 *sharing.routes(),
                 *uploading.routes(),
                 *about.routes(),
+                *near_by.routes(),
                 *reading.routes(),
             ],
             about,
@@ -585,6 +680,27 @@ class Hub:
             lambda: self._hosts,
             self._now_ms,
             lambda: preferences.current.hub.language,
+        )
+
+    def _build_station(self, around: Neighbourhood) -> Station:
+        settings = self._settings
+        listen = settings.neighbours.address or settings.web.listen
+        return Station(
+            self.identity,
+            self.database,
+            self.blobs,
+            self.neighbours,
+            self.ingest,
+            self.fetching,
+            self._of_itself,
+            around.places_of,
+            lambda port: bound_or_free(lambda wanted: _bind(listen, wanted), port),
+            (settings.neighbours.port, settings.neighbours.pairing_port),
+            self._pairing_opened,
+            self._now_ms,
+            self._clock.monotonic,
+            self._chance,
+            settings.neighbours.sessions,
         )
 
     async def _found_share(self) -> None:
@@ -604,21 +720,12 @@ class Hub:
     def _pen(self) -> Pen:
         return Pen(self.identity.sign, self._now_ms(), self._quality())
 
-    def _now_ms(self) -> int:
-        """The wall clock while it can be believed; else the last time that could, and what passed since.
-
-        So a clock that jumps neither empties the board nor spoils the stamps of what is put up
-        meanwhile (sync.md 2.2).
-        """
-        wall_ms, seconds = self._clock.now_ms(), self._clock.monotonic()
-        if quality_of(wall_ms, self._last) is not TimeQuality.UNKNOWN:
-            self._last = max(self._last, Stamp(wall_ms, 0))
-            self._last_at = seconds
-            return wall_ms
-        return max(self._last.ms, BUILT_MS) + round((seconds - self._last_at) * 1000)
-
-    def _quality(self) -> TimeQuality:
-        return quality_of(self._clock.now_ms(), self._last)
+    def _heed_clock(self, hub: HubId, reading: Reading | None) -> int | None:
+        before = self._quality()
+        ahead_ms = self._time.heed(hub, reading)
+        if self._quality() is not before:
+            self._forget()  # pages say when something was, and whether the time is known
+        return ahead_ms
 
     async def _facts(self) -> Facts:
         await self._measure_room()
@@ -670,8 +777,30 @@ class Hub:
             free_bytes=self._free[0],
         )
 
+    def _of_itself(self) -> Self:
+        around = self._neighbourhood
+        port = around.station.port if around else self._settings.neighbours.port
+        hosts = (
+            [self._settings.neighbours.address or self._settings.web.listen]
+            if self._loopback_only
+            else self._announcement.addresses
+        )
+        return Self(
+            self.name,
+            self.preferences.current.hub.house_colour,
+            self._quality(),
+            tuple(Address(host, port) for host in hosts),
+        )
+
+    def _portrait(self) -> SelfPortrait:
+        return SelfPortrait(self.name, self.preferences.current.hub.house_colour, __version__)
+
     def _is_well(self) -> bool:
         return self.database.failed is None and self.blobs.failed is None
+
+    def _news(self) -> None:
+        if self._neighbourhood is not None:
+            self._neighbourhood.station.exchange.something_was_written()
 
     def _forget(self) -> None:
         self._site.something_was_written()
@@ -688,6 +817,10 @@ class Hub:
         self._announcement = announcement
         self._learn_hosts()
         self._site.something_was_written()
+
+    def _pairing_opened(self, port: int | None) -> None:
+        if self._announcer is not None:
+            self._announcer.open_pairing(port)
 
     def _learn_hosts(self) -> None:
         own = (host_name(host_labels(self.name)[0]), host_name(sure_label(self.identity.hub)))

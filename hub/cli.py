@@ -23,7 +23,20 @@ import msgspec
 
 from hub import __version__
 from hub.api.client import Client, HubAway, ProblemAnswer
-from hub.api.schema import CollectionIn, Decision, Done, FindingOut, Findings, ItemOut
+from hub.api.schema import (
+    AdvisedOut,
+    CollectionIn,
+    Decision,
+    Done,
+    FindingOut,
+    Findings,
+    ItemOut,
+    NeighbourOut,
+    PairingIn,
+    PairingOut,
+    ReceiptOut,
+    StickIn,
+)
 from hub.domain.errors import HubError
 from hub.runtime.system_clock import SystemClock
 
@@ -36,6 +49,10 @@ _FOR_DAYS = 7
 _SCOPES = ("hub", "neighbours", "network")
 _MAY_ADD = ("everyone", "checked", "caretakers")
 _LICENCES = ("ask", "share", "free", "varies")
+_STREAMS = ("notices", "files")
+_REASONS = ("child", "threat", "unlawful", "about-me", "rules", "untrue", "my-work", "unsure")
+_CHOICES = ("exchange", "hold", "none")
+_ADVICE = ("ask", "apply")
 _WHERE = ("waiting", "board", "hidden", "gone", "all")
 
 EXIT_OK, EXIT_REFUSED, EXIT_AWAY, EXIT_FOUND = 0, 1, 3, 4
@@ -255,6 +272,15 @@ def _act(arguments: argparse.Namespace) -> int:
     return _done(arguments, _client(arguments).act(arguments.id, arguments.verb, decision))
 
 
+def _advise(arguments: argparse.Namespace) -> int:
+    decision = Decision(
+        outcome=getattr(arguments, "reason", None) or "",
+        rule=getattr(arguments, "rule", None) or "",
+        yes=not arguments.off,
+    )
+    return _done(arguments, _client(arguments).act(arguments.id, arguments.verb, decision))
+
+
 def _decide(arguments: argparse.Namespace) -> int:
     decision = Decision(outcome=arguments.outcome, rule=arguments.rule, answer=arguments.answer or "")
     return _done(arguments, _client(arguments).decide(arguments.reference, decision))
@@ -344,6 +370,313 @@ def _files_free(arguments: argparse.Namespace) -> int:
     for file in largest:
         print(f"  {file.id}  {_size(file.size):>9}  {_harmless(file.name)}")
     return EXIT_OK
+
+
+# --- neighbours -----------------------------------------------------------------------------------
+
+
+def _neighbours_list(arguments: argparse.Namespace) -> int:
+    found = _client(arguments).neighbours()
+    if arguments.json:
+        return _json(found)
+    for each in found:
+        print(_neighbour_line(each))
+    if not found:
+        print("No neighbours yet. Hubs on this network: hub neighbours discover")
+    return EXIT_OK
+
+
+def _neighbours_show(arguments: argparse.Namespace) -> int:
+    found = _client(arguments).neighbour(arguments.name)
+    if arguments.json:
+        return _json(found)
+    print(_neighbour_line(found))
+    print(f"id {found.id}, version {found.version or 'unknown'}, colour {found.colour}")
+    print(f"paired {_time(found.paired_ms)}, last heard {_moment(found.heard_ms)}")
+    if found.offset_ms is not None:
+        ahead = "ahead of" if found.offset_ms > 0 else "behind"
+        print(f"its clock is {abs(found.offset_ms) / 1000:.0f} s {ahead} this hub’s")
+    for stream in found.streams:
+        print(f"{stream.stream}: {stream.ours} here, {stream.theirs} there; {stream.sentence}")
+    for each in found.addresses:
+        print(f"{each.address}  {each.learnt}, last worked {_moment(each.good_ms)}")
+    return EXIT_OK
+
+
+def _neighbours_nearby(arguments: argparse.Namespace) -> int:
+    found = _client(arguments).nearby(sweep=arguments.verb == "sweep")
+    if arguments.json:
+        return _json(found)
+    for each in found:
+        state = "not paired" if each.state == "unknown" else each.state
+        print(f"{_harmless(each.name) or 'a hub'}  ({each.id[:4]})  {state}  {' '.join(each.addresses)}")
+        if each.namesake:
+            print("    LOOK  Another hub has this name too. Compare the id before you trust it.")
+    if not found:
+        print("No hub was found. Are both on one network? Some Wi-Fi keeps devices apart: pair by address.")
+    return EXIT_OK
+
+
+def _neighbours_forks(arguments: argparse.Namespace) -> int:
+    found = _client(arguments).forks()
+    if arguments.json:
+        return _json(found)
+    for each in found:
+        print(
+            f"LOOK  {_harmless(each.name)}  ({each.id[:4]})  two hubs write as it since {_time(each.seen_ms)}"
+        )
+        print("    Has it moved to another machine, or is one a copy? hub neighbours decide NAME moved|new")
+    if not found:
+        print("No hub is there twice.")
+    return EXIT_FOUND if found else EXIT_OK
+
+
+def _neighbours_held(arguments: argparse.Namespace) -> int:
+    found = _client(arguments).held()
+    status = EXIT_FOUND if found else EXIT_OK
+    if arguments.json:
+        return _json(found, status)
+    for each in found:
+        name, by = _harmless(each.name), _harmless(each.by) or "a stick"
+        records = f"{each.records} record{'' if each.records == 1 else 's'}, {_size(each.size)}"
+        print(f"LOOK  {name}  ({each.id[:4]})  {records}, brought by {by}, since {_time(each.since_ms)}")
+        print(f"    {_harmless(each.sentence)}")
+        print(f"    {_harmless(each.remedy)}")
+    if not found:
+        print("Nothing that other hubs brought is held back.")
+    return status
+
+
+def _neighbours_answer_held(arguments: argparse.Namespace) -> int:
+    return _done(arguments, _client(arguments).answer_held(arguments.name, arguments.verb))
+
+
+def _neighbours_decide(arguments: argparse.Namespace) -> int:
+    return _done(arguments, _client(arguments).decide_fork(arguments.name, arguments.verdict))
+
+
+def _neighbours_pair(arguments: argparse.Namespace) -> int:
+    client = _client(arguments)
+    if arguments.verb == "accept":
+        given = {"notices": arguments.notices, "files": arguments.files}
+        choices = {stream: choice for stream, choice in given.items() if choice}
+        return _pairing(arguments, client.pairing("accept", PairingIn(choices=choices)))
+    if arguments.verb == "refuse":
+        return _pairing(arguments, client.pairing("refuse"))
+    if arguments.open:
+        return _pairing(arguments, client.pairing("open", PairingIn(minutes=arguments.minutes)))
+    if arguments.address:
+        return _pairing(arguments, client.pairing("begin", PairingIn(address=arguments.address)))
+    return _pairing(arguments, client.pairing())
+
+
+def _pairing(arguments: argparse.Namespace, standing: PairingOut) -> int:
+    status = EXIT_REFUSED if standing.state == "failed" else EXIT_OK
+    if arguments.json:
+        return _json(standing, status)
+    name = _harmless(standing.name)
+    about = {
+        "open": f"open until {_time(standing.until_ms)}" if standing.until_ms else "open",
+        "comparing": f"compare with {name}",
+        "accepted": f"waiting for {name}",
+        "paired": f"paired with {name}",
+    }
+    print(f"Pairing: {about.get(standing.state, standing.state)}")
+    if standing.digits:
+        print(f"\n    {standing.digits[:3]} {standing.digits[3:]}\n")
+    if standing.trouble:
+        print(f"LOOK  {standing.trouble}")
+    print(_harmless(standing.next))
+    if standing.agreement:
+        print("By pairing, both hubs agree:")
+        for line in standing.agreement:
+            print(f"  - {line}")
+    return status
+
+
+def _neighbours_sync(arguments: argparse.Namespace) -> int:
+    found = _client(arguments).sync(arguments.name or "")
+    status = EXIT_FOUND if any(each.trouble for each in found) else EXIT_OK
+    if arguments.json:
+        return _json(found, status)
+    for each in found:
+        print(_neighbour_line(each))
+    if not found:
+        print("There is no neighbour to swap with.")
+    return status
+
+
+def _neighbours_advice(arguments: argparse.Namespace) -> int:
+    found = _client(arguments).advice()
+    if arguments.json:
+        return _json(found)
+    for each in found.advised:
+        print(_advised_line(each))
+        if each.item is not None:
+            print(f"    Look at it: hub notices show {each.item.id}")
+            print(f"    Hide it here: hub notices hide {each.item.id} --rule RULE")
+        else:
+            print(f'    Hide them here: hub neighbours choose "{_harmless(each.by)}" advice apply')
+    if not found.advised:
+        print("No neighbour advises anything about what is seen here.")
+    for name in found.follows:
+        print(f"What the block list of {_harmless(name)} names is hidden here.")
+    if found.listed:
+        print(f"This hub’s own block list has {found.listed} entries.")
+    return EXIT_OK
+
+
+def _advised_line(each: AdvisedOut) -> str:
+    by, day = _harmless(each.by), _time(each.at_ms)
+    if each.item is None:
+        about = f"{_harmless(each.about) or 'a hub'} and so {each.count} items here"
+        return f"LOOK  {by} blocks {about} ({day})"
+    said = "is on its block list"
+    if each.what == "flag":
+        said = f"{each.reason}{f', its house rule {each.rule}' if each.rule else ''}"
+    return f"LOOK  {by}: {said} ({day}): {each.item.of} {each.item.id} {_excerpt(each.item)}"
+
+
+def _neighbourly(arguments: argparse.Namespace) -> int:
+    if arguments.verb == "choose" and arguments.stream == "advice":
+        following = Decision(value=arguments.choice)
+        return _done(arguments, _client(arguments).neighbourly(arguments.name, "advice", following))
+    decision = {
+        "block": lambda: Decision(yes=not arguments.off),
+        "choose": lambda: Decision(outcome=arguments.stream, value=arguments.choice),
+        "remember": lambda: Decision(value=arguments.address),
+        "part": lambda: Decision(yes=arguments.keep),
+    }.get(arguments.verb, Decision)()
+    return _done(arguments, _client(arguments).neighbourly(arguments.name, arguments.verb, decision))
+
+
+def _neighbour_line(each: NeighbourOut) -> str:
+    """A neighbour on one line: how it stands comes first."""
+    state = "LOOK" if each.trouble else "OK"
+    words = [each.state]
+    if each.state in ("paired", "paused"):
+        words += ["connected"] if each.connected else []
+        words += [f"{each.to_go} records to go"] if each.to_go else []
+        words += [f"last swapped {_moment(each.swapped_ms)}"]
+        words += [each.trouble] if each.trouble else []
+    return f"{state:<5} {_harmless(each.name)}  {', '.join(words)}"
+
+
+def _erased_on(receipts: Sequence[ReceiptOut]) -> str:
+    """Where an item was erased, in a sentence, and what is known of the other hubs."""
+    done = [each.erased_ms for each in receipts if each.erased_ms is not None]
+    parts = [f"Erased on {len(done)} of {len(receipts)} hubs"]
+    for each in receipts:
+        if each.erased_ms is not None:
+            continue
+        if each.parted:
+            said = "is no longer paired and may never hear of it"
+        elif each.heard_ms is None:
+            said = "has not been heard from yet"
+        elif each.heard_ms < min(done, default=0):
+            said = f"not heard from since {_time(each.heard_ms)}"
+        else:
+            said = f"has not told yet that it did; last heard {_time(each.heard_ms)}"
+        parts.append(f"{_harmless(each.name)} {said}")
+    return "; ".join(parts) + "."
+
+
+def _moment(ms: int | None) -> str:
+    return _time(ms) if ms else "never"
+
+
+# --- the carried stick ----------------------------------------------------------------------------
+
+
+def _bundle_write(arguments: argparse.Namespace) -> int:
+    how = StickIn(
+        directory=str(arguments.directory.absolute()),
+        to=getattr(arguments, "for") or "",
+        largest_mb=arguments.files,
+        days=arguments.days,
+    )
+    packed = _client(arguments).write_bundle(how)
+    if arguments.json:
+        return _json(packed)
+    if packed.files:
+        print(
+            f"{packed.records} records and {packed.blobs} files, {_size(packed.size)}: you can pull it out."
+        )
+    else:
+        print("There is nothing new to carry. You can pull it out.")
+    for name in packed.files:
+        print(f"  {name}")
+    if packed.left_out:
+        print(f"{packed.left_out} larger files stay here; take all of them with: --files all")
+    return EXIT_OK
+
+
+def _bundle_read(arguments: argparse.Namespace) -> int:
+    found = _client(arguments).read_bundles(str(arguments.directory.absolute()))
+    status = EXIT_FOUND if any(each.lost or not each.hub for each in found) else EXIT_OK
+    if arguments.json:
+        return _json(found, status)
+    for each in found:
+        if not each.hub:
+            print(f"LOOK  {_harmless(each.file)} is damaged. Carry a new one.")
+            continue
+        parts = [f"{each.stored} new", f"{each.known} known"]
+        parts += [f"{each.blobs} files"] if each.blobs else []
+        parts += [f"{each.waiting} wait for you"] if each.waiting else []
+        parts += [f"{each.refused} refused"] if each.refused else []
+        parts += [f"{each.sealed} sealed for another hub"] if each.sealed else []
+        state = "LOOK" if each.lost else "OK"
+        about = f"{each.records} records, made {_time(each.made_ms)}"
+        print(f"{state:<5} From {_harmless(each.name)} ({about}): {', '.join(parts)}")
+        if each.lost:
+            lost = f"{each.lost} of {each.segments} parts could not be read"
+            print(f"      {lost}. Read it again, or carry a new one.")
+    if not found:
+        print("No bundle of another hub is on it.")
+    return status
+
+
+def _card_write(arguments: argparse.Namespace) -> int:
+    written = _client(arguments).write_card(str(arguments.directory.absolute()))
+    if arguments.json:
+        return _json(written)
+    print(
+        f"{written.path} is this hub's card. Read these words to the other caretaker, by phone or in person:"
+    )
+    print(f"\n    {written.words}\n")
+    return EXIT_OK
+
+
+def _card_read(arguments: argparse.Namespace) -> int:
+    from hub.domain.hubcard import read_card, words_of
+    from hub.domain.ids import base32
+
+    found = read_card(_card_bytes(arguments.file))
+    card = found.card
+    if arguments.json:
+        about = {"id": base32(card.hub)[:26], "name": card.name, "made_ms": found.made_ms}
+        return _json(about | {"words": words_of(card.hub)})
+    print(f"The card of {_harmless(card.name)}, written {_time(found.made_ms)}. Its words are:")
+    print(f"\n    {words_of(card.hub)}\n")
+    print("Have the caretaker of that hub read its words out to you. If they are these, word for word, type:")
+    print(f'    hub neighbours card accept {arguments.file} --words "THE WORDS YOU HEARD"')
+    return EXIT_OK
+
+
+def _card_accept(arguments: argparse.Namespace) -> int:
+    data = _card_bytes(arguments.file)
+    return _done(arguments, _client(arguments).accept_card(data, arguments.words))
+
+
+def _card_bytes(path: Path) -> bytes:
+    """The beginning of a file, as much as a card may have and a byte more; raises `BadCardFile`."""
+    from hub.domain.hubcard import MAX_CARD, BadCardFile
+
+    try:
+        with path.open("rb") as file:
+            return file.read(MAX_CARD + 1)
+    except OSError as error:
+        raise BadCardFile from error
 
 
 # --- upkeep ---------------------------------------------------------------------------------------
@@ -443,6 +776,8 @@ def _print_item(item: ItemOut) -> None:
     if item.title:
         print(f"\n{_harmless(item.title)}")
     print(f"\n{_harmless(item.text)}")
+    if item.receipts:
+        print(f"\n{_erased_on(item.receipts)}")
     if item.waiting_change:
         print(f"\n--- a change waits for approval ---\n{_harmless(item.waiting_change)}")
 
@@ -453,6 +788,11 @@ def _size(count: int) -> str:
         if count >= of:
             return f"{count / of:.1f} {unit}"
     return f"{count} B"
+
+
+def _megabytes(typed: str) -> int:
+    """What --files means: -1 for all."""
+    return {"none": 0, "all": -1}[typed] if typed in ("none", "all") else max(0, int(typed))
 
 
 def _excerpt(item: ItemOut) -> str:
@@ -521,6 +861,19 @@ def _parser() -> argparse.ArgumentParser:
         made.add_argument("id", help="the id in its address")
         if verb in ("pin", "urgent"):
             made.add_argument("--off", action="store_true", help="end it")
+    for verb, sentence in (
+        ("flag", "Tell the neighbours why you object to another hub's item."),
+        ("block", "Put another hub's item on the block list that neighbours may follow."),
+    ):
+        made = add(notices, verb, sentence, _advise, plain, verb=verb)
+        made.add_argument("id", help="the id in its address")
+        if verb == "flag":
+            why = made.add_mutually_exclusive_group(required=True)
+            why.add_argument("--reason", choices=_REASONS, help="what is wrong with it")
+            why.add_argument("--off", action="store_true", help="take it back")
+            made.add_argument("--rule", help="the number of the house rule it breaks")
+        else:
+            made.add_argument("--off", action="store_true", help="take it off the list")
 
     collections = group("collections", "Collections of files.")
     add(collections, "list", "List them.", _collections_list)
@@ -586,6 +939,91 @@ def _parser() -> argparse.ArgumentParser:
     trust = add(devices, "trust", "Let one serious report of it hide an item at once.", _trust)
     trust.add_argument("mark")
     trust.add_argument("--no", action="store_true", help="no longer")
+
+    neighbours = group("neighbours", "Other hubs: find them, pair, choose what is shared, part.")
+    add(neighbours, "list", "List paired hubs and how swapping with them goes.", _neighbours_list)
+    for verb, sentence in (
+        ("discover", "List hubs that were noticed on this network."),
+        ("sweep", "Ask every address of this hub's network for hubs; takes up to a minute."),
+    ):
+        add(neighbours, verb, sentence, _neighbours_nearby, verb=verb)
+    made = add(
+        neighbours, "pair", "Pair with a hub, or see how pairing stands.", _neighbours_pair, verb="pair"
+    )
+    made.add_argument("address", nargs="?", help="where to call it, as oakfield.local or 192.168.4.7")
+    made.add_argument("--open", action="store_true", help="let another hub call this one")
+    made.add_argument("--minutes", type=int, default=10, help="for how long (10)")
+    made = add(neighbours, "accept", "The six digits are the same.", _neighbours_pair, verb="accept")
+    for stream in _STREAMS:
+        made.add_argument(f"--{stream}", choices=_CHOICES, help=f"what becomes of {stream} (exchange)")
+    add(neighbours, "refuse", "The six digits differ, or stop pairing.", _neighbours_pair, verb="refuse")
+    made = add(neighbours, "sync", "Compare with a neighbour, or with all, now.", _neighbours_sync)
+    made.add_argument("name", nargs="?", help="its name, or how its id begins")
+    for verb, sentence, route in (
+        ("show", "Show one neighbour.", ""),
+        ("pause", "Swap nothing with it until it is let go on.", "pause"),
+        ("resume", "Swap with it again.", "resume"),
+        ("choose", "Let notices or files be exchanged, held for approval, or not exchanged.", "choose"),
+        ("remember", "Call it at a further address.", "remember"),
+        ("block", "Put it on the block list that neighbours may follow.", "block"),
+        ("unpair", "End the pairing, at once.", "part"),
+    ):
+        command = _neighbourly if route else _neighbours_show
+        made = add(neighbours, verb, sentence, command, verb=route)
+        made.add_argument("name", help="its name, or how its id begins")
+        if verb == "choose":
+            made.add_argument("stream", choices=(*_STREAMS, "advice"))
+            made.add_argument(
+                "choice", choices=(*_CHOICES, *_ADVICE), help="for advice: ask, or apply its block list"
+            )
+        elif verb == "block":
+            made.add_argument("--off", action="store_true", help="take it off the list")
+        elif verb == "remember":
+            made.add_argument("address")
+        elif verb == "unpair":
+            end = made.add_mutually_exclusive_group(required=True)
+            end.add_argument("--keep", action="store_true", help="what came from it stays, as an archive")
+            end.add_argument("--remove", action="store_true", help="what it wrote is erased here")
+
+    add(
+        neighbours,
+        "forks",
+        "List hubs that are there twice: a copied card, an old backup.",
+        _neighbours_forks,
+    )
+    add(
+        neighbours, "advice", "List what neighbours flagged or block that is seen here.", _neighbours_advice
+    )
+    made = add(neighbours, "decide", "Say why a hub is there twice.", _neighbours_decide)
+    made.add_argument("name", help="its name, or how its id begins")
+    made.add_argument("verdict", choices=("moved", "new"), help="moved to another machine, or a new copy")
+    add(neighbours, "held", "List what waits of other hubs, why, and what to do.", _neighbours_held)
+    for verb, sentence in (
+        ("let-in", "Take what a hub writes that only a stick knew."),
+        ("turn-away", "Drop what waits of a hub."),
+    ):
+        made = add(neighbours, verb, sentence, _neighbours_answer_held, verb=verb)
+        made.add_argument("name", help="its name, or how its id begins")
+
+    card = neighbours.add_parser("card", help="Pair by a card on a stick.", description="Pair by a card.")
+    card.set_defaults(data=None)
+    card = card.add_subparsers(required=True, metavar="ACTION")
+    made = add(card, "write", "Write this hub's card on a stick, and show its nine words.", _card_write)
+    made.add_argument("directory", type=Path, help="where the stick is")
+    made = add(card, "read", "Show whose card a file is, and its words.", _card_read)
+    made.add_argument("file", type=Path, help="a .hubcard file")
+    made = add(card, "accept", "Pair with the hub of a card.", _card_accept)
+    made.add_argument("file", type=Path, help="a .hubcard file")
+    made.add_argument("--words", required=True, help="the nine words as its caretaker read them out")
+
+    bundle = group("bundle", "Carry what is shared to a hub that no network reaches.")
+    made = add(bundle, "write", "Write what another hub lacks on a stick.", _bundle_write)
+    made.add_argument("directory", type=Path, help="where the stick is")
+    made.add_argument("--for", help="the neighbour it is for; without, for any hub: what all may have")
+    made.add_argument("--files", type=_megabytes, default=64, help="none, all, or up to so many MB each (64)")
+    made.add_argument("--days", type=int, default=0, help="everything of so many days, not only what is new")
+    made = add(bundle, "read", "Take what a stick brings from other hubs.", _bundle_read)
+    made.add_argument("directory", type=Path, help="where the stick is")
 
     settings = group("settings", "How the hub is set up.")
     add(settings, "show", "Show settings.", _settings_show).add_argument("key", nargs="?")

@@ -186,9 +186,38 @@ class StorageSettings(Struct, frozen=True, forbid_unknown_fields=True):
 
 
 class DiscoverySettings(Struct, frozen=True, forbid_unknown_fields=True):
-    """[discovery]: being found."""
+    """[discovery]: being found, and finding."""
 
-    announce: Annotated[bool, Meta(description="Announce the hub's name on the network.")] = True
+    announce: Annotated[
+        bool, Meta(description="Announce the hub's name on the network, and look for other hubs there.")
+    ] = True
+
+
+class NeighboursSettings(Struct, frozen=True, forbid_unknown_fields=True):
+    """[neighbours]: exchanging with other hubs."""
+
+    listen: Annotated[bool, Meta(description="Talk to paired hubs, and let new ones be paired.")] = True
+    address: Annotated[
+        str, Meta(description="The address to listen on; empty for every address of the machine.")
+    ] = ""
+    port: Annotated[
+        int, Meta(ge=0, le=65535, description="The port for paired hubs; 0 takes a free one.")
+    ] = 8448
+    pairing_port: Annotated[
+        int,
+        Meta(
+            ge=0,
+            le=65535,
+            description="The port that is open while a caretaker lets a hub be paired; 0 takes a free one.",
+        ),
+    ] = 8449
+    files_percent: Annotated[
+        int,
+        Meta(ge=0, le=90, description="Share of the card that files of other hubs may fill."),
+    ] = 25
+    sessions: Annotated[
+        int, Meta(ge=1, le=64, description="With how many hubs this one compares at the same time.")
+    ] = 4
 
 
 class LogSettings(Struct, frozen=True, forbid_unknown_fields=True):
@@ -209,6 +238,7 @@ class Settings(Struct, frozen=True, forbid_unknown_fields=True):
     files: FilesSettings = FilesSettings()
     storage: StorageSettings = StorageSettings()
     discovery: DiscoverySettings = DiscoverySettings()
+    neighbours: NeighboursSettings = NeighboursSettings()
     log: LogSettings = LogSettings()
 
 
@@ -430,6 +460,7 @@ _FORMS: Mapping[str, tuple[Callable[[str], bool], str]] = {
     "hub.name": (_is_name, "a name of at most 60 characters"),
     "hub.time_zone": (_is_time_zone, "a time zone such as Europe/London"),
     "web.listen": (_is_address, "an IP address, or empty"),
+    "neighbours.address": (_is_address, "an IP address, or empty"),
     "board.rules_date": (_is_date, "a date such as 2026-11-23"),
 }
 """Settings whose form their type does not tell, and that form in words."""

@@ -21,10 +21,13 @@ from hub.api.schema import (
     FreedOut,
     ItemOut,
     LedgerOut,
+    PairingIn,
+    ReceiptOut,
     ReportOut,
     SettingOut,
     Status,
     StatusLine,
+    StickIn,
 )
 from hub.domain.bodies import read_file_body, read_notice_body, read_reply_body
 from hub.domain.errors import Refused
@@ -37,6 +40,7 @@ from hub.services.filekeeping import FileKeeping, Wanted
 from hub.services.fileshare import TypedFiles
 from hub.services.health import Health
 from hub.services.preferences import Preferences
+from hub.services.receipts import Receipt, Receipts
 from hub.services.scrubbing import Scrubbing
 from hub.services.upkeep import Upkeep
 from hub.storage.moderation import Report
@@ -55,8 +59,9 @@ class BadChoice(Refused):
 class Order:
     """A caretaker's call: ``actor`` is the local user behind the socket, from the kernel.
 
-    ``body`` is what was decided, ``wanted`` the collection that is asked for, ``stream`` the bytes of a
-    file and ``length`` how many were announced: each where the endpoint takes it.
+    ``body`` is what was decided, ``wanted`` the collection that is asked for, ``pairing`` how to pair,
+    ``stick`` what to do with a stick, ``stream`` the bytes of a file and ``length`` how many were announced:
+    each where the endpoint takes it.
     """
 
     actor: str
@@ -64,6 +69,8 @@ class Order:
     query: Mapping[str, str]
     body: Decision = field(default_factory=Decision)
     wanted: CollectionIn = field(default_factory=CollectionIn)
+    pairing: PairingIn = field(default_factory=PairingIn)
+    stick: StickIn = field(default_factory=StickIn)
     stream: AsyncIterable[bytes] | None = None
     length: int | None = None
 
@@ -86,11 +93,13 @@ class AdminApi:
         upkeep: Upkeep,
         filekeeping: FileKeeping,
         scrubbing: Scrubbing,
+        receipts: Receipts,
         now_ms: Callable[[], int],
     ) -> None:
         self._caretaking = caretaking
         self._filekeeping = filekeeping
         self._scrubbing = scrubbing
+        self._receipts = receipts
         self._health = health
         self._preferences = preferences
         self._upkeep = upkeep
@@ -320,8 +329,12 @@ class AdminApi:
         return [notice_out(notice, now_ms) for notice in await self._caretaking.notices(where)]
 
     async def show_item(self, order: Order) -> ItemOut:
-        """One item."""
-        return item_out(await self._caretaking.item(order.names["id"]), self._now_ms())
+        """One item; of an erased one also which hubs have erased it."""
+        item = await self._caretaking.item(order.names["id"])
+        out = item_out(item, self._now_ms())
+        if item.state is State.ERASED:
+            out.receipts = [_receipt_out(receipt) for receipt in await self._receipts.of(item.obj)]
+        return out
 
     async def reports(self, order: Order) -> list[ReportOut]:
         """Reports with their items."""
@@ -378,8 +391,10 @@ class AdminApi:
 
     async def hide(self, order: Order) -> Done:
         """Hide."""
-        await self._caretaking.hide(order.names["id"], order.body.rule, order.actor)
-        return Done(sentence="It is hidden from the next page view on.", id=order.names["id"])
+        name = order.names["id"]
+        foreign = await self._caretaking.hide(name, order.body.rule, order.actor)
+        told = f" To tell the neighbours why: hub notices flag {name} --reason REASON" if foreign else ""
+        return Done(sentence=f"It is hidden from the next page view on.{told}", id=name)
 
     async def restore(self, order: Order) -> Done:
         """Show again."""
@@ -652,6 +667,16 @@ def item_out(item: Item, now_ms: int) -> ItemOut:
     elif item.hide is not None:
         out.state, out.hidden_by = "hidden", item.hide.rule
     return out
+
+
+def _receipt_out(receipt: Receipt) -> ReceiptOut:
+    return ReceiptOut(
+        hub=receipt.hub.hex(),
+        name=receipt.name,
+        erased_ms=receipt.erased_ms,
+        heard_ms=receipt.heard_ms,
+        parted=receipt.parted,
+    )
 
 
 def ledger_out(entry: LedgerEntry) -> LedgerOut:

@@ -13,6 +13,8 @@ import msgspec
 
 from hub.api.schema import (
     AddedOut,
+    AdviceOut,
+    CardOut,
     CollectionIn,
     CollectionOut,
     Decision,
@@ -20,13 +22,22 @@ from hub.api.schema import (
     Done,
     FileOut,
     Findings,
+    ForkOut,
     FreedOut,
+    HeldOut,
     ItemOut,
     LedgerOut,
+    NeighbourOut,
+    PackedOut,
+    PairingIn,
+    PairingOut,
     Problem,
     ReportOut,
+    SeenOut,
     SettingOut,
     Status,
+    StickIn,
+    UnpackedOut,
 )
 
 T = TypeVar("T")
@@ -76,7 +87,7 @@ class Client:
         return self._call("GET", f"/items/{quote(name, safe='')}", ItemOut)
 
     def act(self, name: str, verb: str, decision: Decision) -> Done:
-        """Do ``verb`` (approve, refuse, hide, restore, erase, pin, urgent) to an item."""
+        """Do ``verb`` (approve, refuse, hide, restore, erase, pin, urgent, flag, block) to an item."""
         return self._call("POST", f"/items/{quote(name, safe='')}/{verb}", Done, decision)
 
     def reports(self, *, decided: bool = False) -> list[ReportOut]:
@@ -136,6 +147,72 @@ class Client:
         """Change a setting."""
         return self._call("PUT", f"/settings/{quote(key, safe='')}", Done, Decision(value=value))
 
+    def neighbours(self) -> list[NeighbourOut]:
+        """Paired hubs."""
+        return self._call("GET", "/neighbours", list[NeighbourOut])
+
+    def neighbour(self, name: str) -> NeighbourOut:
+        """One of them, by name or by how its id begins."""
+        return self._call("GET", f"/neighbours/{quote(name, safe='')}", NeighbourOut)
+
+    def sync(self, name: str = "") -> list[NeighbourOut]:
+        """Compare with one neighbour now, or with all."""
+        path = f"/neighbours/{quote(name, safe='')}/sync" if name else "/sync"
+        return self._call("POST", path, list[NeighbourOut], Decision())
+
+    def neighbourly(self, name: str, verb: str, decision: Decision) -> Done:
+        """Do ``verb`` (pause, resume, choose, remember, part, block, advice) with a neighbour."""
+        return self._call("POST", f"/neighbours/{quote(name, safe='')}/{verb}", Done, decision)
+
+    def advice(self) -> AdviceOut:
+        """What neighbours advise."""
+        return self._call("GET", "/advice", AdviceOut)
+
+    def forks(self) -> list[ForkOut]:
+        """Hubs that are there twice."""
+        return self._call("GET", "/forks", list[ForkOut])
+
+    def decide_fork(self, name: str, verdict: str) -> Done:
+        """Say why: moved or new."""
+        return self._call("POST", f"/forks/{quote(name, safe='')}/decide", Done, Decision(value=verdict))
+
+    def held(self) -> list[HeldOut]:
+        """What waits of other hubs, and why."""
+        return self._call("GET", "/held", list[HeldOut])
+
+    def answer_held(self, name: str, verb: str) -> Done:
+        """Do ``verb`` (let-in, turn-away) to a hub of which something waits."""
+        return self._call("POST", f"/held/{quote(name, safe='')}/{verb}", Done, Decision())
+
+    def nearby(self, *, sweep: bool = False) -> list[SeenOut]:
+        """Hubs on this network; with ``sweep`` every address of it is asked first."""
+        if sweep:
+            return self._call("POST", "/nearby/sweep", list[SeenOut], Decision())
+        return self._call("GET", "/nearby", list[SeenOut])
+
+    def pairing(self, verb: str = "", how: PairingIn | None = None) -> PairingOut:
+        """How pairing stands, after ``verb`` (open, begin, accept, refuse)."""
+        if not verb:
+            return self._call("GET", "/pairing", PairingOut)
+        body = Decision() if verb == "refuse" else how or PairingIn()
+        return self._call("POST", f"/pairing/{verb}", PairingOut, body)
+
+    def write_bundle(self, how: StickIn) -> PackedOut:
+        """Write a bundle on a stick."""
+        return self._call("POST", "/bundles/write", PackedOut, how)
+
+    def read_bundles(self, directory: str) -> list[UnpackedOut]:
+        """Take what a stick brings."""
+        return self._call("POST", "/bundles/read", list[UnpackedOut], StickIn(directory=directory))
+
+    def write_card(self, directory: str) -> CardOut:
+        """Write this hub's card on a stick."""
+        return self._call("POST", "/cards/write", CardOut, StickIn(directory=directory))
+
+    def accept_card(self, card: bytes, words: str) -> Done:
+        """Pair with the hub of a card, whose words its caretaker read out."""
+        return self._call("POST", "/cards/accept", Done, StickIn(card=card, words=words))
+
     def ledger(self, before: int | None = None) -> list[LedgerOut]:
         """The ledger, newest first."""
         return self._call("GET", f"/ledger?before={before or ''}", list[LedgerOut])
@@ -149,11 +226,15 @@ class Client:
         return self._call("POST", "/rebuild", Done, Decision())
 
     def _call(
-        self, method: str, path: str, answer: type[T], body: Decision | CollectionIn | BinaryIO | None = None
+        self,
+        method: str,
+        path: str,
+        answer: type[T],
+        body: Decision | CollectionIn | PairingIn | StickIn | BinaryIO | None = None,
     ) -> T:
         connection = _Connection(self._path)
         try:
-            if isinstance(body, Decision | CollectionIn):
+            if isinstance(body, Decision | CollectionIn | PairingIn | StickIn):
                 data = msgspec.json.encode(body)
                 connection.request(method, path, data, {"Content-Type": "application/json"})
             elif body is not None:

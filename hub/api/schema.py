@@ -143,6 +143,19 @@ class ItemOut(Struct, kw_only=True):
     reports: int
     device: str
     waiting_change: str
+    receipts: list[ReceiptOut] = []
+    """Of an erased item: which hubs have erased it. Empty in lists, and for what never left this hub."""
+
+
+class ReceiptOut(Struct, kw_only=True):
+    """Whether a hub has erased an item (``erased_ms``), and when it was last heard of. Null: not as far as
+    is known here. ``parted``: it is no longer paired with this hub, and may never hear of it."""
+
+    hub: str
+    name: str
+    erased_ms: int | None
+    heard_ms: int | None
+    parted: bool
 
 
 class ReportOut(Struct, kw_only=True):
@@ -273,6 +286,182 @@ class FreedOut(Struct, kw_only=True):
     size: int
     free_bytes: int
     done: bool
+
+
+class StreamOut(Struct, kw_only=True):
+    """What this hub and a neighbour chose for a stream (exchange, hold, none), and what comes of it."""
+
+    stream: str
+    ours: str
+    theirs: str
+    sentence: str
+
+
+class AddressOut(Struct, kw_only=True):
+    """Where a neighbour can be called; ``learnt``: typed, heard, told, met. ``good_ms``: it last worked."""
+
+    address: str
+    learnt: str
+    good_ms: int | None
+
+
+class NeighbourOut(Struct, kw_only=True):
+    """A hub that is or was paired. ``state``: paired, paused, parted, removing, removed; ``id`` the
+    beginning of its id in base32, ``hub`` all of it in hex; ``trouble`` what went wrong last, in words;
+    ``offset_ms`` its clock less ours."""
+
+    id: str
+    hub: str
+    name: str
+    colour: str
+    state: str
+    connected: bool
+    to_go: int
+    trouble: str
+    paired_ms: Ms
+    heard_ms: int | None
+    swapped_ms: int | None
+    version: str
+    protocol: int
+    offset_ms: int | None
+    streams: list[StreamOut]
+    addresses: list[AddressOut]
+
+
+class AdvisedOut(Struct, kw_only=True):
+    """What the neighbour called ``by`` advises: ``what`` is a flag, with its ``reason`` and the number of one
+    of its house ``rule``s (0: none), or block. ``item`` is what it is about; null for a blocked hub, which is
+    called ``about`` and of which ``count`` items are seen here."""
+
+    by: str
+    what: str
+    reason: str
+    rule: int
+    at_ms: Ms
+    item: ItemOut | None
+    about: str
+    count: int
+
+
+class AdviceOut(Struct, kw_only=True):
+    """What neighbours advise about anything that is seen here; whose block lists hide things here
+    (``follows``), and how many entries this hub's own list has (``listed``)."""
+
+    advised: list[AdvisedOut]
+    follows: list[str]
+    listed: int
+
+
+class SeenOut(Struct, kw_only=True):
+    """A hub on this network as it says of itself; nothing of it is proved. ``state``: that of the neighbour
+    whose id it claims, else unknown. ``namesake``: another hub has the same name."""
+
+    id: str
+    name: str
+    version: str
+    addresses: list[str]
+    seen_ms: Ms
+    how: str
+    state: str
+    namesake: bool
+
+
+class ForkOut(Struct, kw_only=True):
+    """A hub with whose key two hubs write; ``id`` is the beginning of its id in base32."""
+
+    id: str
+    name: str
+    seen_ms: Ms
+
+
+class HeldOut(Struct, kw_only=True):
+    """What waits of one hub, brought by one neighbour (``by`` is empty: a stick): how many records and bytes,
+    ``why`` (future, quota, stranger, fork), the same in a ``sentence``, and what to do (``remedy``)."""
+
+    id: str
+    name: str
+    by: str
+    why: str
+    records: int
+    size: int
+    since_ms: Ms
+    sentence: str
+    remedy: str
+
+
+class PairingIn(Struct, kw_only=True, forbid_unknown_fields=True):
+    """How to pair: an ``address`` to call, or for how many ``minutes`` to let another hub call; when
+    accepting, ``choices`` (exchange, hold, none) for streams (notices, files) that are not just exchanged."""
+
+    address: str = ""
+    minutes: Annotated[int, Meta(ge=1, le=60, description="How long others may call.")] = 10
+    choices: dict[str, str] = {}
+
+
+class PairingOut(Struct, kw_only=True):
+    """How pairing stands: ``state`` is closed, open, calling, comparing, accepted, paired, failed; ``digits``
+    are six while they are to be compared; ``next`` says what to do, ``agreement`` what pairing means."""
+
+    state: str
+    digits: str
+    name: str
+    hub: str
+    until_ms: Ms
+    trouble: str
+    next: str
+    agreement: list[str]
+
+
+class StickIn(Struct, kw_only=True, forbid_unknown_fields=True):
+    """What to do with a stick: its ``directory``; for which neighbour (``to``; empty: any hub) to write,
+    with files up to ``largest_mb`` (-1: all, 0: none), of how many ``days`` (0: what the other hub lacks).
+    ``card`` is a card's file and ``words`` are what its caretaker read out."""
+
+    directory: str = ""
+    to: str = ""
+    largest_mb: Annotated[int, Meta(ge=-1)] = 64
+    days: Annotated[int, Meta(ge=0, le=4000)] = 0
+    card: bytes = b""
+    words: str = ""
+
+
+class PackedOut(Struct, kw_only=True):
+    """Bundles that were written: the names of their ``files``, their ``size``, and what is in them.
+    ``left_out`` files were too large."""
+
+    files: list[str]
+    size: int
+    records: int
+    blobs: int
+    left_out: int
+    known: bool
+
+
+class UnpackedOut(Struct, kw_only=True):
+    """A bundle that was read: from which hub (empty: it was damaged as a whole), and what became of its
+    ``records``: ``stored`` here now, ``known`` before, ``waiting`` for a caretaker, ``refused``, or sealed
+    (``sealed``) to another hub. ``blobs`` are files that came; ``lost`` of its ``segments`` were bad."""
+
+    file: str
+    hub: str
+    name: str
+    made_ms: Ms
+    records: int
+    stored: int
+    known: int
+    waiting: int
+    refused: int
+    sealed: int
+    blobs: int
+    segments: int
+    lost: int
+
+
+class CardOut(Struct, kw_only=True):
+    """A card that was written: its ``path``, and the nine ``words`` to read out."""
+
+    path: str
+    words: str
 
 
 class Done(Struct, kw_only=True):

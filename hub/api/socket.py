@@ -19,7 +19,7 @@ from aiohttp import web
 
 from hub.api.admin import AdminEndpoint, Order
 from hub.api.problems import problem
-from hub.api.schema import CollectionIn, Decision
+from hub.api.schema import CollectionIn, Decision, PairingIn, StickIn
 from hub.domain.errors import HubError, NotFound, Refused
 from hub.runtime.content import Content
 from hub.runtime.routing import Match, Route, Router
@@ -101,6 +101,10 @@ class AdminSocket:
             order = replace(order, body=await _body(request, Decision))
         elif match.handler.body is CollectionIn:
             order = replace(order, wanted=await _body(request, CollectionIn))
+        elif match.handler.body is PairingIn:
+            order = replace(order, pairing=await _body(request, PairingIn))
+        elif match.handler.body is StickIn:
+            order = replace(order, stick=await _body(request, StickIn))
         answer: Any = await match.handler.call(order)
         return Content(msgspec.json.encode(answer), "application/json")
 

@@ -19,7 +19,7 @@ from hub.domain.policy import DAY_MS
 from hub.services.erasure import Eraser
 from hub.services.publishing import publish_file, publish_notice, publish_reply, retract
 from hub.services.reporting import normal_reference
-from hub.storage import authors, decisions, files, moderation, notices, retention, traces
+from hub.storage import authors, decisions, files, journal, moderation, notices, retention, traces
 from hub.storage.database import Connection, Database
 from hub.storage.journal import Pen
 from hub.storage.notices import Counts
@@ -78,7 +78,8 @@ class AmbiguousItem(Refused):
 
 @dataclass(frozen=True, slots=True)
 class Item:
-    """Anything residents put up, as a caretaker sees it, hidden or not; ``held`` if a version waits.
+    """Anything residents put up, as a caretaker sees it, hidden or not; ``held`` if a version waits, and
+    ``hide.awaiting`` if it waits because it came from another hub.
 
     At most one of ``notice``, ``reply``, ``file`` and ``collection`` is there; none of them while the
     first version waits.
@@ -126,7 +127,11 @@ class Caretaking:
         """What waits for approval, the oldest first."""
 
         def read(connection: Connection) -> list[Item]:
-            return [self._item(connection, held.obj, held) for held in moderation.all_held(connection)]
+            waiting = [(held.held_ms, held.obj) for held in moderation.all_held(connection)]
+            for obj in moderation.awaiting(connection):
+                hide = moderation.hidden(connection, obj)
+                waiting.append((hide.at_ms if hide else 0, obj))
+            return [self._item(connection, obj) for _, obj in sorted(waiting)]
 
         return await self._database.read_with(read)
 
@@ -167,17 +172,20 @@ class Caretaking:
     # --- deciding about items ---------------------------------------------------------------------
 
     async def approve(self, name: str, actor: str) -> str:
-        """Put up what waits; returns its public id. Raises `NothingHeld`."""
+        """Put up, or show of another hub, what waits; returns its public id. Raises `NothingHeld`."""
         pen = self._pen()
 
         def write(connection: Connection) -> str:
             obj = self._find(connection, name)
-            held = moderation.held(connection, obj)
-            if held is None:
+            held, hide = moderation.held(connection, obj), moderation.hidden(connection, obj)
+            if held is not None:
+                approve = {"notice": self._approve_notice, "reply": self._approve_reply}
+                approve.get(held.of, self._approve_file)(connection, pen, held)
+                moderation.release(connection, obj)
+            elif hide is not None and hide.awaiting:
+                moderation.unhide(connection, obj)
+            else:
                 raise NothingHeld
-            approve = {"notice": self._approve_notice, "reply": self._approve_reply}
-            approve.get(held.of, self._approve_file)(connection, pen, held)
-            moderation.release(connection, obj)
             decisions.note(connection, pen.now_ms, actor, "approve", public_form(obj))
             return public_form(obj)
 
@@ -189,28 +197,37 @@ class Caretaking:
 
         def write(connection: Connection) -> None:
             obj = self._find(connection, name)
-            held = moderation.held(connection, obj)
-            if held is None:
+            held, hide = moderation.held(connection, obj), moderation.hidden(connection, obj)
+            of = self._item(connection, obj).of
+            if held is not None:
+                moderation.release(connection, obj)
+                traces.leave(connection, traces.NOW, retention.blobs_held(held))
+                if not held.changes:
+                    authors.disown(connection, obj)
+            elif hide is not None and hide.awaiting:
+                retract(connection, pen, obj)
+            else:
                 raise NothingHeld
-            moderation.release(connection, obj)
-            traces.leave(connection, traces.NOW, retention.blobs_held(held))
-            if not held.changes:
-                authors.disown(connection, obj)
-            self._decided(connection, pen.now_ms, Act.REFUSE, sentence, held.of, actor, obj)
+            self._decided(connection, pen.now_ms, Act.REFUSE, sentence, held.of if held else of, actor, obj)
 
         await self._database.write(write)
         await self._eraser.wipe()
 
-    async def hide(self, name: str, rule: str, actor: str) -> None:
-        """Show an item to nobody, from the next request on; that also decides its reports."""
+    async def hide(self, name: str, rule: str, actor: str) -> bool:
+        """Show an item to nobody, from the next request on; that also decides its reports.
+
+        Whether it came from another hub, whose neighbours can be told as well (`hub.services.advising`).
+        """
         pen, sentence = self._pen(), self._rule(rule)
 
-        def write(connection: Connection) -> None:
+        def write(connection: Connection) -> bool:
             item = self._item(connection, self._find(connection, name))
             self._hide(connection, item, pen.now_ms, sentence, actor)
             moderation.decide_reports(connection, item.obj, pen.now_ms, "hidden", sentence, "")
+            shown = item.notice or item.reply or item.file or item.collection
+            return shown is not None and shown.hub != journal.own(connection)
 
-        await self._database.write(write)
+        return await self._database.write(write)
 
     async def restore(self, name: str, rule: str, actor: str) -> None:
         """Show a hidden item again; whoever reported it reads that it stays."""

@@ -6,10 +6,11 @@ import logging
 from collections.abc import Callable
 
 from hub.domain.errors import NoRoom
-from hub.storage import retention, scrubs, search, traces
+from hub.storage import fetching, retention, scrubs, search, traces
 from hub.storage.blobs import BlobStore
 from hub.storage.database import Connection, Database, is_full, leave_no_trace
 from hub.storage.notices import blob_is_named
+from hub.storage.partials import Partials
 
 _log = logging.getLogger(__name__)
 
@@ -17,9 +18,12 @@ _log = logging.getLogger(__name__)
 class Eraser:
     """Finishes what a transaction began: index, free pages, WAL, blob files, and what memory keeps."""
 
-    def __init__(self, database: Database, blobs: BlobStore, forget: Callable[[], None]) -> None:
+    def __init__(
+        self, database: Database, blobs: BlobStore, partials: Partials, forget: Callable[[], None]
+    ) -> None:
         self._database = database
         self._blobs = blobs
+        self._partials = partials
         self._forget = forget
 
     async def wipe(self) -> bool:
@@ -41,6 +45,7 @@ class Eraser:
                 sha256 for sha256 in blobs if not (sha256 in held or blob_is_named(connection, sha256))
             ]
             scrubs.forget(connection, unnamed)
+            fetching.forget(connection, unnamed)
             return unnamed
 
         removed = False
@@ -51,6 +56,7 @@ class Eraser:
                 connection.execute("BEGIN IMMEDIATE")
                 unnamed = forget(connection)
             for sha256 in unnamed:
+                self._partials.discard(sha256)
                 self._blobs.remove(sha256)
             removed = True
             leave_no_trace(connection)

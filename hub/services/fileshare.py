@@ -35,7 +35,7 @@ from hub.services.authorship import Asker, Authorship
 from hub.services.pictures import PictureMaker
 from hub.services.publishing import publish_collection, publish_file
 from hub.services.uploads import Uploads
-from hub.storage import authors, files, moderation
+from hub.storage import authors, fetching, files, moderation
 from hub.storage.blobs import BlobStore
 from hub.storage.database import Connection, Database
 from hub.storage.incoming import Arrived
@@ -516,6 +516,7 @@ class FileShare:
             original=item.arrival.original,
         )
         files.note_checksum(connection, ref.sha256, item.arrived.crc32)
+        fetching.note_list(connection, ref.sha256, item.arrived.hashes)
         if device is not None:
             self._authorship.own(connection, obj, device.hash, phrase)
             self._uploads.count(connection, device.hash, ref.size, now)

@@ -15,7 +15,7 @@ from hub.services.erasure import Eraser
 from hub.services.fileshare import FileShare
 from hub.services.publishing import retract
 from hub.services.uploads import Uploads
-from hub.storage import authors, decisions, files, moderation, retention, search, traces
+from hub.storage import authors, decisions, files, moderation, retention, search, sets, traces
 from hub.storage.ballast import SPARE, Ballast
 from hub.storage.blobs import BlobStore
 from hub.storage.database import Connection, Database
@@ -142,10 +142,15 @@ class Housekeeping:
         return await self._database.write(write)
 
     async def _purge(self, pen: Pen) -> int:
-        """Drop what ended long enough ago that every hub drops it (sync.md 2.4); a share of all at most."""
+        """Drop what ended long enough ago that every hub drops it (sync.md 2.4); a share of all at most.
+
+        What neighbours are told of it is dropped at once: that takes nothing away, and both hubs must agree.
+        """
 
         def write(connection: Connection) -> int:
-            gone = retention.ended(connection, pen.now_ms)
+            a_monday = sets.must_sweep(connection, pen.now_ms)
+            sets.sweep(connection, pen.now_ms)
+            gone = retention.ended(connection, pen.now_ms, unshown=a_monday)
             for obj in gone:
                 retention.drop(connection, obj)
             return len(gone)

@@ -34,6 +34,8 @@ class Identity:
     hub: HubId
     sign: Callable[[bytes], bytes]
     _secret: bytes
+    key: Ed25519PrivateKey
+    """For what needs the key itself: its certificate and TLS with neighbours."""
 
     def veil(self, purpose: str, value: bytes) -> bytes:
         """A keyed hash of ``value`` (16 bytes): the same each time, meaningless without the key file.
@@ -66,4 +68,4 @@ def identity_of(seed: bytes) -> Identity:
     """The identity whose Ed25519 private key is ``seed`` (RFC 8032, 32 bytes)."""
     key = Ed25519PrivateKey.from_private_bytes(seed)
     secret = hashlib.sha256(b"commhub-local-1\0" + seed).digest()
-    return Identity(HubId(key.public_key().public_bytes_raw()), key.sign, secret)
+    return Identity(HubId(key.public_key().public_bytes_raw()), key.sign, secret, key)

@@ -113,11 +113,13 @@ class Noticeboard:
 
     # --- reading ----------------------------------------------------------------------------------
 
-    async def board(self, kind: Kind | None = None, before: int | None = None) -> notices.Board:
-        """One page of the board."""
+    async def board(
+        self, kind: Kind | None = None, before: int | None = None, origin: HubId | None = None
+    ) -> notices.Board:
+        """One page of the board; of one ``kind`` only, or of what one hub wrote."""
         now = self._now()
         return await self._database.read_with(
-            lambda connection: notices.board(connection, now, kind=kind, before=before)
+            lambda connection: notices.board(connection, now, kind=kind, origin=origin, before=before)
         )
 
     async def newest(self, limit: int) -> list[Notice]:
@@ -136,7 +138,7 @@ class Noticeboard:
         return await self._database.read_with(lambda connection: notices.next_change(connection, now, listed))
 
     async def origins(self) -> dict[HubId, Origin]:
-        """The hubs whose notices stand here."""
+        """The hubs that are known here."""
         return await self._database.read_with(decisions.origins)
 
     async def thread(self, name: str, cookie: str | None = None) -> Thread:

@@ -24,8 +24,8 @@ from hub.domain.ids import ObjectId
 from hub.domain.notices import Kind, Notice, NoticeDraft, ReplyDraft, Scope, State
 from hub.domain.policy import DAY_MS, RETRACT_MARGIN_MS, URGENT_MAX_MS, BoardPolicy, Gone
 from hub.domain.projection import Logged
-from hub.domain.records import RecordType
-from hub.storage import authors, journal, moderation, notices, traces
+from hub.domain.records import RecordType, Stream
+from hub.storage import authors, journal, moderation, notices, retention, traces
 from hub.storage.database import Connection
 from hub.storage.journal import Pen
 from hub.storage.projections import refresh
@@ -108,6 +108,7 @@ def publish_collection(
         lambda stamp: encode_collection(
             CollectionBody(draft, stamp.ms if posted_ms is None else posted_ms, edited_ms), salt
         ),
+        stream=Stream.FILES,
     )
     refresh(connection, obj, [logged] if posted_ms is None else None)
 
@@ -140,6 +141,7 @@ def publish_file(
             FileBody(draft, stamp.ms - before_ms if posted_ms is None else posted_ms, edited_ms), salt
         ),
         ref=collection,
+        stream=Stream.FILES,
     )
     refresh(connection, obj, [logged] if posted_ms is None else None)
 
@@ -155,7 +157,7 @@ def extend_notice(
     if current is None or current.state is not State.LIVE:
         raise Gone
     newest = max(
-        (logged for logged in journal.versions(connection, obj) if logged.record.body is not None),
+        (logged for logged in _ours(connection, obj) if logged.record.body is not None),
         key=lambda logged: logged.record.header.stamp,
     )
     body = decode_notice(newest.record)
@@ -171,34 +173,73 @@ def withdraw(connection: Connection, pen: Pen, obj: ObjectId) -> None:
     standing = refresh(connection, obj)
     if standing is None or standing.state is not State.LIVE:
         return
-    header, reach = standing.content.record.header, _reach(journal.versions(connection, obj))
-    journal.publish(connection, pen, RecordType.WITHDRAW, obj, header.exp, reach, ref=header.ref)
+    header, reach = standing.content.record.header, _reach(_ours(connection, obj))
+    journal.publish(
+        connection,
+        pen,
+        RecordType.WITHDRAW,
+        obj,
+        header.exp,
+        reach,
+        ref=header.ref,
+        stream=header.stream,
+    )
     refresh(connection, obj)
 
 
 def restore(connection: Connection, pen: Pen, obj: ObjectId) -> None:
     """Publish that ``obj`` is put back (decision 16a)."""
-    versions = journal.versions(connection, obj)
+    versions = _ours(connection, obj)
     header = versions[0].record.header
     exp_ms = max(logged.record.header.exp for logged in versions)
-    journal.publish(connection, pen, RecordType.RESTORE, obj, exp_ms, _reach(versions), ref=header.ref)
+    journal.publish(
+        connection,
+        pen,
+        RecordType.RESTORE,
+        obj,
+        exp_ms,
+        _reach(versions),
+        ref=header.ref,
+        stream=header.stream,
+    )
     refresh(connection, obj)
 
 
 def retract(connection: Connection, pen: Pen, obj: ObjectId) -> None:
     """Erase ``obj``: bodies, projections and local truth go, signed headers stay.
 
-    The caller lets `Eraser.wipe` follow, which removes the blobs and every other trace.
+    What another hub wrote is erased here only, for nobody but that hub can erase it everywhere; later
+    versions of it come without their words. The caller lets `Eraser.wipe` follow, which removes the blobs
+    and every other trace.
     """
+    versions = _ours(connection, obj)
+    if not versions and journal.has(connection, obj):
+        retention.strip(connection, obj)
+        moderation.keep_away(connection, obj, pen.now_ms, "erased")
+        return
     traces.leave(connection, traces.NOW, notices.blobs_of(connection, obj))
-    versions = journal.versions(connection, obj)
     if versions and not any(item.record.header.type == RecordType.RETRACT for item in versions):
         header = versions[0].record.header
         exp_ms = max(logged.record.header.exp for logged in versions) + RETRACT_MARGIN_MS
-        journal.publish(connection, pen, RecordType.RETRACT, obj, exp_ms, _reach(versions), ref=header.ref)
+        journal.publish(
+            connection,
+            pen,
+            RecordType.RETRACT,
+            obj,
+            exp_ms,
+            _reach(versions),
+            ref=header.ref,
+            stream=header.stream,
+        )
         refresh(connection, obj)
     moderation.forget(connection, obj)
     authors.disown(connection, obj)
+
+
+def _ours(connection: Connection, obj: ObjectId) -> list[Logged]:
+    """This hub's records of ``obj``: others may have signed some, too, which mean nothing."""
+    own = journal.own(connection)
+    return [logged for logged in journal.versions(connection, obj) if logged.record.header.hub == own]
 
 
 def _reach(versions: Sequence[Logged]) -> Scope:

@@ -13,7 +13,7 @@ from dataclasses import dataclass
 
 from hub.domain.clock import TimeQuality
 from hub.domain.policy import DAY_MS
-from hub.storage import retention, scrubs
+from hub.storage import fetching, retention, scrubs
 from hub.storage.blobs import BlobStore, Found, Inspection
 from hub.storage.database import Connection, Database
 from hub.storage.journal import Pen
@@ -180,7 +180,8 @@ class Scrubbing:
         now_ms = self._pen().now_ms
 
         def absent(connection: Connection) -> list[str]:
-            return [name for name in retention.referenced_blobs(connection) if not self._blobs.exists(name)]
+            needed = retention.referenced_blobs(connection) - fetching.names_missing(connection)
+            return [name for name in needed if not self._blobs.exists(name)]
 
         suspects = await self._database.read_with(absent)
 

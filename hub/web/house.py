@@ -8,7 +8,8 @@ from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass
 from datetime import datetime, timedelta, tzinfo
 
-from hub.domain.ids import HubId
+from hub.domain.ids import PUBLIC_LENGTH, HubId, base32
+from hub.domain.neighbours import told_apart
 from hub.runtime.content import FOREVER_MS, Content
 from hub.services.noticeboard import Noticeboard
 from hub.web.rendering import UNKNOWN_COLOUR, Renderer
@@ -57,6 +58,7 @@ class House:
         self._renderer = renderer
         self._look: tuple[str, ...] = (colour,)
         self._places: Mapping[HubId, Place] = {}
+        self._connected: tuple[Place, ...] = ()
 
     @property
     def renderer(self) -> Renderer:
@@ -65,11 +67,14 @@ class House:
 
     async def refresh(self) -> Facts:
         """Learn which hubs notices come from; builds the styles anew when a colour changed."""
-        origins = await self._board.origins()
-        self._places = {
-            hub: Place(origin.name, origin.colour) for hub, origin in origins.items() if hub != self.hub
-        }
+        origins = {hub: each for hub, each in (await self._board.origins()).items() if hub != self.hub}
         facts = await self._facts()
+        names = told_apart({hub: origin.name for hub, origin in origins.items()}, facts.name)
+        self._places = {
+            hub: Place(names[hub], origin.colour, base32(hub)[:PUBLIC_LENGTH])
+            for hub, origin in origins.items()
+        }
+        self._connected = tuple(self._places[hub] for hub, origin in origins.items() if origin.connected)
         look = (facts.colour, *(place.colour for place in self._places.values()))
         if look != self._look:
             self._renderer = await asyncio.to_thread(Renderer, look[0], look[1:])
@@ -81,6 +86,11 @@ class House:
         if hub == self.hub:
             return None
         return self._places.get(hub) or Place(f"hub-{hub.hex()[:4]}", UNKNOWN_COLOUR)
+
+    def place(self, short: str) -> tuple[HubId, Place] | None:
+        """The hub whose ``Place.short`` that is, and its place."""
+        found = [(hub, place) for hub, place in self._places.items() if place.short == short]
+        return found[0] if found else None
 
     def origin_names(self) -> Mapping[HubId, str]:
         """What the hubs notices come from are called, as far as it is known."""
@@ -95,7 +105,7 @@ class House:
             other_addresses=facts.other_addresses,
             here=here or visit.path_qs,
             now_ms=self.now_ms(),
-            neighbours=tuple(self._places.values()),
+            neighbours=self._connected,
             caretaker=facts.caretaker,
             banners=facts.banners,
             message=message,

@@ -83,12 +83,15 @@ ACT_WORDS: Mapping[ledger.Act, str] = MappingProxyType(
         ledger.Act.LIFT: N_("May write again"),
         ledger.Act.KEEP: N_("Looked at and kept"),
         ledger.Act.SETTING: N_("Setting changed"),
+        ledger.Act.PAIR: N_("Paired with this hub"),
+        ledger.Act.PART: N_("No longer paired with this hub"),
     }
 )
 ROLE_WORDS: Mapping[ledger.Role, str] = MappingProxyType(
     {
         ledger.Role.CARETAKER: N_("by a caretaker"),
         ledger.Role.REPORTS: N_("by reports from residents"),
+        ledger.Role.ADVICE: N_("by the advice of a neighbouring hub"),
     }
 )
 SUBJECT_WORDS: Mapping[str, str] = MappingProxyType(
@@ -100,6 +103,7 @@ SUBJECT_WORDS: Mapping[str, str] = MappingProxyType(
         "device": N_("A device"),
         "posting": N_("Putting up notices"),
         "setting": N_("A setting"),
+        "hub": N_("A neighbouring hub"),
     }
 )
 """Words for the subjects of ledger entries; a subject that is not here is shown as it stands."""
@@ -178,10 +182,14 @@ class Message:
 
 @dataclass(frozen=True, slots=True)
 class Place:
-    """A hub as the pages show it: its name and its colour (a name of ``rendering.HOUSE_COLOURS``)."""
+    """A hub as the pages show it: its name and its colour (a name of ``rendering.HOUSE_COLOURS``).
+
+    ``short`` stands for it in addresses (``/notices?from=…``).
+    """
 
     name: str
     colour: str
+    short: str = ""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -204,6 +212,30 @@ class Page:
     """Who looks after the hub, in their own words ("Sam, on Tuesdays"); may be empty."""
     banners: tuple[Banner, ...] = ()
     message: Message | None = None
+    away: frozenset[str] = frozenset()
+    """Pictures of this page (SHA-256 in hex) that are not here yet: words stand for them."""
+
+
+@dataclass(frozen=True, slots=True)
+class Fetch:
+    """What belongs to an item and is not here: ``arrived`` of ``size`` bytes are. ``origin`` is where it
+    comes from, None for this hub's own that was lost.
+
+    Once it is ``coming``, nobody has to ask for it by ``action`` any more; ``met``: a neighbour who may
+    have it is connected.
+    """
+
+    action: str
+    origin: Place | None
+    size: int
+    arrived: int
+    coming: bool
+    met: bool
+
+    @property
+    def percent(self) -> int:
+        """How much of it is here, rounded down."""
+        return self.arrived * 100 // max(self.size, 1)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -276,12 +308,16 @@ class Form(View):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class BoardPage(View):
-    """The noticeboard. ``first`` holds what is pinned or urgent; ``older`` is the next cursor."""
+    """The noticeboard. ``first`` holds what is pinned or urgent; ``older`` is the next cursor.
+
+    With ``kind`` or ``origin`` only notices of that kind, or of that hub.
+    """
 
     template: ClassVar[str] = "board.html"
     first: tuple[Card, ...] = ()
     days: tuple[Day, ...] = ()
     kind: Kind | None = None
+    origin: Place | None = None
     before: str = ""
     older: str = ""
 
@@ -351,6 +387,8 @@ class NoticePage(Form):
     replies: tuple[ReplyShown, ...] = ()
     replies_open: bool = True
     key: str = ""
+    fetch: Fetch | None = None
+    """Its pictures that are not here."""
 
     @property
     def path(self) -> str:
@@ -528,6 +566,37 @@ class AboutPage(View):
     opening: str = ""
     contact: str = ""
     mode: PostingMode
+
+
+class Swap(StrEnum):
+    """What becomes of notices, or of files, between this hub and a neighbour."""
+
+    BOTH_WAYS = "both"
+    HELD = "held"
+    """Theirs are shown here once somebody who looks after this hub has looked."""
+    NONE = "none"
+
+
+@dataclass(frozen=True, slots=True)
+class NeighbourShown:
+    """A neighbour. ``swapped_ms`` is when both last held the same, ``minutes`` how long ago that is, None
+    for an hour and more."""
+
+    place: Place
+    notices: Swap
+    files: Swap
+    paused: bool = False
+    swapped_ms: int | None = None
+    minutes: int | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class NeighboursPage(View):
+    """Who this hub swaps with and what. ``further`` are hubs whose notices come through a neighbour."""
+
+    template: ClassVar[str] = "neighbours.html"
+    neighbours: tuple[NeighbourShown, ...] = ()
+    further: tuple[Place, ...] = ()
 
 
 class PostingMode(StrEnum):
@@ -949,7 +1018,7 @@ class FilePage(View):
 
     ``ours``: this hub is the origin, so its owner may change it here; ``mine``: this device put it up.
     ``waiting``: held until a caretaker has looked; only its owner sees this page. ``here``: its bytes are
-    whole on this hub's card.
+    whole on this hub's card; where a neighbour may have them, ``fetch`` says how they stand.
     """
 
     template: ClassVar[str] = "file.html"
@@ -959,6 +1028,7 @@ class FilePage(View):
     mine: bool = False
     waiting: bool = False
     here: bool = True
+    fetch: Fetch | None = None
     newer: File | None = None
     older: File | None = None
 

@@ -72,6 +72,7 @@ async def pages(street: HubProcess) -> Mapping[str, str | Sent]:
         "found": "/search?q=ladder",
         "not found": "/search?q=xylophone",
         "about": "/about",
+        "neighbours": "/neighbours",
         "privacy": "/privacy",
         "help": "/help",
         "decisions": "/decisions",

@@ -17,6 +17,9 @@ import pytest
 import pytest_asyncio
 
 from hub.api.admin import AdminApi, AdminEndpoint
+from hub.api.advice import AdviceApi
+from hub.api.courier import CourierApi
+from hub.api.neighbours import NeighboursApi
 from hub.app import Hub
 from hub.domain.files import Collection
 from hub.domain.notices import BlobRef, Picture
@@ -300,15 +303,22 @@ async def in_thread(work: Callable[[], Any]) -> Any:
 
 def admin_table(hub: Hub) -> list[AdminEndpoint]:
     """The caretakers' endpoints of ``hub``."""
-    return AdminApi(
+    admin = AdminApi(
         hub.caretaking,
         hub.health,
         hub.preferences,
         hub.upkeep,
         hub.filekeeping,
         hub.scrubbing,
+        hub.receipts,
         lambda: 1_795_426_860_000,
-    ).endpoints()
+    )
+    return [
+        *admin.endpoints(),
+        *NeighboursApi(hub.neighbours, hub.ingest).endpoints(),
+        *CourierApi(hub.bundles, hub.neighbours).endpoints(),
+        *AdviceApi(hub.advising, lambda: 1_795_426_860_000).endpoints(),
+    ]
 
 
 def raw(data: Path) -> sqlite3.Connection:

@@ -40,7 +40,8 @@ class BlobsCheck:
                 Condition.LOOK,
                 self.code,
                 f"{_pieces(len(lost))} on the card found damaged or missing{_needed_by(lost)}.",
-                "Put the same files up again, or take the items down. Cards that lose files fail soon: "
+                "A neighbouring hub that has them sends them by itself. Otherwise put the same files up "
+                "again, or take the items down. Cards that lose files fail soon: "
                 "make a backup and replace it.",
             )
         if state.under_way:

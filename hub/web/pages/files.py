@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from contextlib import suppress
 from dataclasses import replace
 from urllib.parse import quote
@@ -34,6 +34,7 @@ from hub.web import views
 from hub.web.downloads import Archive, FileBytes, Packed
 from hub.web.forms import FormError, FormLimits, FormTooLarge, PostedForm, read_form
 from hub.web.house import House, message_of
+from hub.web.pages.away import Away, refreshed
 from hub.web.pages.posting import LooksAutomatic, Posting, asker, said, when_to_try_again
 from hub.web.pages.reading import EXCERPT, cursor, name_of
 from hub.web.pages.slips import Slips
@@ -76,6 +77,7 @@ class Files:
         house: House,
         posting: Posting,
         blobs: BlobStore,
+        away: Away,
         slips: Slips,
         policy: Callable[[], BoardPolicy],
     ) -> None:
@@ -84,6 +86,7 @@ class Files:
         self._house = house
         self._posting = posting
         self._blobs = blobs
+        self._away = away
         self._slips = slips
         self._policy = policy
 
@@ -115,7 +118,7 @@ class Files:
         room = await self._share.room(collections[0].public_id, None) if collections else None
         page = await self._house.page(visit)
         view = views.FilesPage(
-            page=page,
+            page=await self._marked(page, [file for file, _ in newest[:_NEWEST]]),
             cards=tuple(
                 views.CollectionCard(
                     collection=item, origin=self._house.origin(item.hub), newest=latest.get(item.obj)
@@ -138,7 +141,7 @@ class Files:
         page = await self._house.page(visit, message=message)
         cards = [self._card(file, collection, mine=file.obj in shelf.mine) for file in shelf.files]
         view = views.CollectionPage(
-            page=page,
+            page=await self._marked(page, shelf.files),
             collection=collection,
             html=self._house.html(collection.version, collection.description),
             origin=self._house.origin(collection.hub),
@@ -168,20 +171,29 @@ class Files:
         here = await asyncio.to_thread(self._blobs.exists, file.blob.sha256)
         message = message_of(visit)
         page = await self._house.page(visit, message=message)
+        fetch = None
+        if not here and not shown.waiting:
+            action = f"/files/{file.public_id}/fetch"
+            fetch = await self._away.offer([file.blob.sha256], file.hub, action)
         view = views.FilePage(
-            page=page,
+            page=await self._marked(page, [file]),
             card=self._card(file, collection, mine=shown.mine),
             html=self._house.html(b"", file.description) if file.description else "",
             ours=file.hub == self._house.hub,
             mine=shown.mine,
             waiting=shown.waiting,
             here=here,
+            fetch=fetch,
             newer=shown.newer,
             older=shown.older,
         )
         keep = message is None and here and not shown.waiting
         until_ms = min(file.expires_ms, collection.expires_ms)
-        return self._house.content(visit, view, until_ms=until_ms, keep=keep)
+        return refreshed(self._house.content(visit, view, until_ms=until_ms, keep=keep), fetch)
+
+    async def _marked(self, page: views.Page, shown: Iterable[File]) -> views.Page:
+        """``page``, which knows which thumbnails of the files it shows are not here."""
+        return await self._away.marked(page, [file.picture for file in shown if file.picture is not None])
 
     def _card(self, file: File, collection: Collection, *, mine: bool = False) -> views.FileCard:
         return views.FileCard(
@@ -204,6 +216,7 @@ class Files:
         """A file itself: shown by the browser if it can be, saved with ``?download=1``."""
         file = await self._share.bytes_of(name_of(visit.names["id"]), visit.device)
         everybody = file.key > 0
+        self._away.used(file.blob.sha256)
         return FileBytes(
             path=self._blobs.path(file.blob.sha256),
             size=file.blob.size,

@@ -19,10 +19,12 @@ from hub.services.fileshare import FileShare
 from hub.services.finding import AnyMatch, CollectionMatch, FileMatch, Finding, Match
 from hub.services.noticeboard import Noticeboard, Thread
 from hub.storage.blobs import BlobStore
+from hub.storage.fetching import LARGEST_PICTURE
 from hub.storage.search import Place as Cursor
 from hub.storage.search import terms_of
 from hub.web import qr, views
 from hub.web.house import House, message_of
+from hub.web.pages.away import Away, full_pictures, refreshed
 from hub.web.pages.slips import Slips
 from hub.web.rendering import IMMUTABLE
 from hub.web.richtext import excerpt, marked
@@ -46,8 +48,10 @@ class Reading:
         finding: Finding,
         house: House,
         blobs: BlobStore,
+        away: Away,
         slips: Slips,
     ) -> None:
+        self._away = away
         self._board = board
         self._share = share
         self._finding = finding
@@ -75,18 +79,20 @@ class Reading:
         ]
 
     async def board(self, visit: Visit) -> Answer:
-        """The noticeboard; a bad kind or cursor gives the first page."""
+        """The noticeboard; a bad kind, hub or cursor gives the first page."""
         wanted = visit.query.get("kind", "")
         kind = Kind(wanted) if wanted in set(Kind) else None
         before = cursor(visit.query.get("before", ""))
-        board = await self._board.board(kind, before)
-        until_ms = await self._board.next_change((*board.first, *board.notices))
         page = await self._house.page(visit, message=message_of(visit))
+        hub, place = self._house.place(visit.query.get("from", "")) or (None, None)
+        board = await self._board.board(kind, before, hub)
+        until_ms = await self._board.next_change((*board.first, *board.notices))
         view = views.BoardPage(
-            page=page,
+            page=await self._marked(page, (*board.first, *board.notices)),
             first=tuple(self._cards(board.first)),
             days=tuple(self._days(board.notices)),
             kind=kind,
+            origin=place,
             before=str(before or ""),
             older=str(board.older or ""),
         )
@@ -119,7 +125,7 @@ class Reading:
         if notice.expires_ms <= page.now_ms:
             standing = views.Standing.EXPIRED
         view = views.NoticePage(
-            page=page,
+            page=await self._away.marked(page, notice.pictures, small=False),
             notice=notice,
             html=self._house.html(notice.version, notice.text),
             short=f"{page.address}/n/{notice.public_id}",
@@ -131,9 +137,13 @@ class Reading:
             replies=tuple(self._replies(thread)),
             values=values or {},
             errors=errors or {},
+            fetch=await self._away.offer(
+                full_pictures(notice), notice.hub, f"/notices/{notice.public_id}/fetch"
+            ),
         )
         keep = message is None and not view.phrase and not errors and not thread.waiting
-        return self._house.content(visit, view, status=status, until_ms=notice.expires_ms, keep=keep)
+        content = self._house.content(visit, view, status=status, until_ms=notice.expires_ms, keep=keep)
+        return content if errors else refreshed(content, view.fetch)
 
     async def search(self, visit: Visit) -> Answer:
         """Search results, newest first."""
@@ -144,13 +154,17 @@ class Reading:
         results = await self._finding.search(query, _place(visit.query.get("before", "")))
         terms = terms_of(query)
         older = f"{results.older.shown_ms}.{results.older.notice.hex()}" if results.older else ""
+        found = [match.notice for match in results.matches if isinstance(match, Match)]
+        shown = [match.file.picture for match in results.matches if isinstance(match, FileMatch)]
+        page = await self._away.marked(
+            page, [*(picture for each in found for picture in each.pictures[:1]), *filter(None, shown)]
+        )
         view = views.SearchPage(
             page=page,
             query=query,
             hits=tuple(self._hit(match, terms) for match in results.matches),
             older=older,
         )
-        found = [match.notice for match in results.matches if isinstance(match, Match)]
         ends = [ending for match in results.matches for ending in _endings(match)]
         until_ms = min([await self._board.next_change(found), *ends])
         return self._house.content(visit, view, until_ms=until_ms, shared=True)
@@ -164,7 +178,7 @@ class Reading:
         page = await self._house.page(visit)
         short = f"{page.address}/n/{notice.public_id}"
         view = views.PosterPage(
-            page=page,
+            page=await self._away.marked(page, notice.pictures[:1], small=False),
             notice=notice,
             html=self._house.html(notice.version, notice.text),
             short=short,
@@ -180,7 +194,7 @@ class Reading:
         first = {notice.obj for notice in leading}
         page = await self._house.page(visit)
         view = views.PrintPage(
-            page=page,
+            page=await self._marked(page, (*leading, *notices)),
             first=tuple(self._cards(leading, whole=True)),
             days=tuple(self._days([notice for notice in notices if notice.obj not in first], whole=True)),
             large=visit.query.get("large") == "1",
@@ -199,7 +213,7 @@ class Reading:
         leaf = min(max(cursor(visit.query.get("leaf", "")) or 1, 1), leaves)
         page = await self._house.page(visit)
         view = views.ScreenPage(
-            page=page,
+            page=await self._marked(page, notices),
             cards=tuple(self._cards(notices[(leaf - 1) * _LEAF : leaf * _LEAF], length=_SAID_ON_SCREEN)),
             leaf=leaf,
             leaves=leaves,
@@ -239,7 +253,8 @@ class Reading:
             raise NotFound
         if not (await self._board.picture_is_shown(sha256) or await self._share.picture_is_shown(sha256)):
             raise NotFound
-        data = await _read(self._blobs, sha256)
+        data = await asyncio.to_thread(_read, self._blobs, sha256)
+        self._away.used(sha256)
         return Content(
             data,
             "image/jpeg",
@@ -263,6 +278,10 @@ class Reading:
         return Content(b"User-agent: *\nDisallow: /\n", "text/plain; charset=utf-8")
 
     # --- parts ------------------------------------------------------------------------------------
+
+    async def _marked(self, page: views.Page, notices: Iterable[Notice]) -> views.Page:
+        """``page``, which knows what is not here of the pictures that lists of ``notices`` show."""
+        return await self._away.marked(page, [picture for each in notices for picture in each.pictures[:1]])
 
     def _cards(
         self, notices: Iterable[Notice], *, whole: bool = False, length: int = EXCERPT
@@ -380,5 +399,11 @@ def _marked(text: str, terms: tuple[str, ...]) -> str:
     return marked(text, spans)
 
 
-async def _read(blobs: BlobStore, sha256: str) -> bytes:
-    return await asyncio.to_thread(blobs.read, sha256)
+def _read(blobs: BlobStore, sha256: str) -> bytes:
+    """A picture; `NotFound` when it is not here, or larger than any: other hubs' pictures may be anything."""
+    try:
+        if blobs.path(sha256).stat().st_size > LARGEST_PICTURE:
+            raise NotFound
+    except FileNotFoundError:
+        raise NotFound from None
+    return blobs.read(sha256)

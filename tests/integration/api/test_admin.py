@@ -10,7 +10,7 @@ import msgspec
 import pytest
 
 from hub.api.client import Client, ProblemAnswer
-from hub.api.schema import CollectionIn, Decision, ItemOut
+from hub.api.schema import CollectionIn, Decision, ItemOut, StickIn
 from hub.domain.policy import DAY_MS, DEFAULT_RULES, Reason
 from tests.integration.conftest import RULE, Street, admin_table, in_thread
 
@@ -42,7 +42,7 @@ async def test_the_status_tells_how_the_hub_is_and_how_much_there_is(listening: 
     assert status.addresses == [f"http://127.0.0.1:{listening.hub.port}"]
     assert (status.notices, status.replies, status.records, status.devices) == (1, 1, 3, 2)
     assert status.free_bytes > 0
-    assert [line.state for line in status.lines] == ["OK"] * 7
+    assert [line.state for line in status.lines] == ["OK"] * 9
 
 
 async def test_lists_hold_what_their_names_say(listening: Street, desk: Desk) -> None:
@@ -225,6 +225,22 @@ async def test_the_client_knows_every_endpoint_and_the_shape_of_its_answer(
         client.act("{id}", verb, Decision())
     for verb in ("pause", "ban", "trust"):
         client.device("{mark}", verb, Decision())
+    for call in (client.neighbours, client.nearby, client.pairing, client.sync, client.forks, client.held):
+        call()
+    client.neighbour("{name}")
+    client.sync("{name}")
+    client.nearby(sweep=True)
+    client.decide_fork("{name}", "moved")
+    for verb in ("let-in", "turn-away"):
+        client.answer_held("{name}", verb)
+    for verb in ("pause", "resume", "choose", "remember", "part"):
+        client.neighbourly("{name}", verb, Decision())
+    for verb in ("open", "begin", "accept", "refuse"):
+        client.pairing(verb)
+    client.write_bundle(StickIn())
+    client.read_bundles("stick")
+    client.write_card("stick")
+    client.accept_card(b"card", "words")
     table = {(item.method, item.path): item.answer for item in admin_table(listening.hub)}
     unquoted = {(m, p.replace("%7B", "{").replace("%7D", "}")): answer for m, p, answer in asked}
     assert unquoted == table

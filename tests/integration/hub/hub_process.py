@@ -33,8 +33,13 @@ phrase_tries = 1000000
 [storage]
 reserve_percent = 0
 reserve_megabytes = 0
+
+[neighbours]
+port = 0
+pairing_port = 0
 """
-"""Settings for tests that post a lot: no limit is reached, and pictures need no free gigabyte."""
+"""Settings for tests that post a lot: no limit is reached, pictures need no free gigabyte, and many hubs
+listen for neighbours on one machine."""
 FORM = "application/x-www-form-urlencoded"
 
 Fields = Mapping[str, str] | Sequence[tuple[str, str]]

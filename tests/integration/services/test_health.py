@@ -27,6 +27,8 @@ async def test_a_fresh_hub_is_well(street: Street) -> None:
         "time",
         "names",
         "desk",
+        "copies",
+        "arrivals",
     ]
     assert all(line.sentence for line in report.lines)
     assert report.standing.posting == "open"

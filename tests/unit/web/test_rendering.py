@@ -186,6 +186,18 @@ def pages() -> dict[str, views.View]:
         views.AboutPage(
             page=page, rules=("Be kind 100 %.",), rules_version="1", rules_ms=NOW, mode=views.PostingMode.OPEN
         ),
+        views.BoardPage(page=page, days=days, origin=MILL_LANE, older="c"),
+        views.BoardPage(page=page, origin=MILL_LANE),
+        views.NeighboursPage(page=page),
+        views.NeighboursPage(
+            page=page,
+            neighbours=(
+                views.NeighbourShown(MILL_LANE, views.Swap.BOTH_WAYS, views.Swap.HELD, paused=True),
+                views.NeighbourShown(MILL_LANE, views.Swap.HELD, views.Swap.NONE, False, NOW, 12),
+                views.NeighbourShown(MILL_LANE, views.Swap.NONE, views.Swap.BOTH_WAYS, False, NOW),
+            ),
+            further=(MILL_LANE,),
+        ),
         views.PrivacyPage(page=page, facts=facts),
         views.HelpPage(page=page),
         views.PosterPage(page=page, notice=notice, html="<p>x</p>", short="x", qr=code),
