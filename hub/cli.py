@@ -276,6 +276,7 @@ def _advise(arguments: argparse.Namespace) -> int:
     decision = Decision(
         outcome=getattr(arguments, "reason", None) or "",
         rule=getattr(arguments, "rule", None) or "",
+        value="files" if getattr(arguments, "files", False) else "",
         yes=not arguments.off,
     )
     return _done(arguments, _client(arguments).act(arguments.id, arguments.verb, decision))
@@ -529,8 +530,8 @@ def _neighbours_advice(arguments: argparse.Namespace) -> int:
 def _advised_line(each: AdvisedOut) -> str:
     by, day = _harmless(each.by), _time(each.at_ms)
     if each.item is None:
-        about = f"{_harmless(each.about) or 'a hub'} and so {each.count} items here"
-        return f"LOOK  {by} blocks {about} ({day})"
+        about = "1 item is" if each.count == 1 else f"{each.count} items are"
+        return f"LOOK  {by} blocks {_harmless(each.about) or 'a hub'} ({day}): {about} seen here"
     said = "is on its block list"
     if each.what == "flag":
         said = f"{each.reason}{f', its house rule {each.rule}' if each.rule else ''}"
@@ -873,6 +874,7 @@ def _parser() -> argparse.ArgumentParser:
             why.add_argument("--off", action="store_true", help="take it back")
             made.add_argument("--rule", help="the number of the house rule it breaks")
         else:
+            made.add_argument("--files", action="store_true", help="and its bytes, wherever they stand")
             made.add_argument("--off", action="store_true", help="take it off the list")
 
     collections = group("collections", "Collections of files.")
@@ -991,9 +993,7 @@ def _parser() -> argparse.ArgumentParser:
         "List hubs that are there twice: a copied card, an old backup.",
         _neighbours_forks,
     )
-    add(
-        neighbours, "advice", "List what neighbours flagged or block that is seen here.", _neighbours_advice
-    )
+    add(neighbours, "advice", "List what neighbours flagged or block that is seen here.", _neighbours_advice)
     made = add(neighbours, "decide", "Say why a hub is there twice.", _neighbours_decide)
     made.add_argument("name", help="its name, or how its id begins")
     made.add_argument("verdict", choices=("moved", "new"), help="moved to another machine, or a new copy")

@@ -1,8 +1,10 @@
-"""A hub that looks alive: ``python -m tests.demo --port 8080`` runs one filled with the invented street.
+"""Hubs that look alive: ``python -m tests.demo --port 8080`` runs three, each filled with its street.
 
-The street's notices of the last weeks, its neighbours' as well, with replies, pictures made by the hub's
-own picture worker, and a few decisions. In a temporary folder that goes when the hub stops, or in
-``--data DIR``, which stays and is filled only once.
+They are paired and swap, and their residents go on writing (`tests.three_hubs`). Each has notices of the
+last weeks with replies, pictures made by the hub's own picture worker, and the first one files and a few
+decisions as well. ``--alone`` runs one hub that has its neighbours' notices without talking to them. All
+is in a temporary folder that goes when the hubs stop, or in ``--data DIR``, which stays and is filled
+only once.
 """
 
 from __future__ import annotations
@@ -39,7 +41,8 @@ from hub.services.publishing import publish_notice, publish_reply, retract
 from hub.storage import decisions, journal, moderation, notices
 from hub.storage.journal import Pen
 from hub.storage.projections import refresh
-from tests import world
+from tests import three_hubs, world
+from tests.three_hubs import say
 from tests.world import DAY_MS, HOUR_MS, StreetNotice, StreetReply
 from tests.world_content.pictures import photograph
 
@@ -47,6 +50,8 @@ MANY = 320
 WEEKS = 5.0
 """Longer than notices last, so that some have ended."""
 SEED = 1
+STREETS = {world.OWN: (140, 1), "mill-lane": (150, 2), "oakfield": (120, 3)}
+"""The three hubs that swap: how many notices each has of its own, and the seed they are made up with."""
 PICTURE_WIDTH = 1400
 _TRAVEL_MS = 20 * 60_000
 """How long after it was written a neighbour's record arrives here."""
@@ -63,12 +68,14 @@ class Filled:
     files: int
 
 
-def settings_file() -> str:
-    """The ``hub.toml`` of the street's hub."""
-    hub = world.own_hub()
+def settings_file(key: str = world.OWN) -> str:
+    """The ``hub.toml`` of the hub ``key``."""
+    [hub] = [each for each in (world.own_hub(), *world.neighbours()) if each.key == key]
+    told = f'[hub]\nname = "{hub.name}"\nhouse_colour = "{hub.colour}"\n'
+    if key != world.OWN:
+        return told
     return (
-        f'[hub]\nname = "{hub.name}"\nhouse_colour = "{hub.colour}"\n'
-        f'caretaker = "{world.looked_after_by()}"\n'
+        f'{told}caretaker = "{world.looked_after_by()}"\n'
         'opening = "The hall is open on weekdays from 9 to 5, and whenever the light is on."\n'
         'contact = "A note through the hall’s letter box finds us."\n'
         'controller = "Tanyard Road Residents’ Group, at the hall."\n'
@@ -76,26 +83,56 @@ def settings_file() -> str:
 
 
 async def fill(
-    data: Path, now_ms: int, *, many: int = MANY, weeks: float = WEEKS, pictures: bool = True
+    data: Path,
+    now_ms: int,
+    *,
+    many: int = MANY,
+    weeks: float = WEEKS,
+    pictures: bool = True,
 ) -> Filled:
-    """Found a hub in the empty folder ``data`` and fill it with the street as it is at ``now_ms``."""
-    await asyncio.to_thread(_write_settings, data)
+    """Found a hub in the empty folder ``data`` and fill it with the street as it is at ``now_ms``.
+
+    Its neighbours' notices are there as if they had been swapped.
+    """
+    street = [*world.hand_written(), *world.many(many, SEED, now_ms, weeks=weeks)]
+    return await _fill(data, settings_file(), street, SEED, now_ms, pictures=pictures, ours=True)
+
+
+async def fill_one(data: Path, key: str, now_ms: int, *, more_settings: str = "") -> Filled:
+    """Found the hub ``key`` in the empty folder ``data``, with what its own residents put up."""
+    count, seed = STREETS[key]
+    street = world.own_notices(key, count, seed, now_ms, weeks=WEEKS)
+    settings = settings_file(key) + more_settings
+    return await _fill(data, settings, street, seed, now_ms, pictures=True, ours=key == world.OWN)
+
+
+async def _fill(
+    data: Path,
+    settings: str,
+    street: Sequence[StreetNotice],
+    seed: int,
+    now_ms: int,
+    *,
+    pictures: bool,
+    ours: bool,
+) -> Filled:
+    """``ours``: it is our own hub, which has a file share and decisions as well."""
+    await asyncio.to_thread(_write_settings, data, settings)
     hub = await Hub.open(data)
     try:
-        street = [*world.hand_written(), *world.many(many, SEED, now_ms, weeks=weeks)]
         made = await _pictures(hub, street) if pictures else {}
-        filling = _Filling(hub.identity, now_ms, made)
+        filling = _Filling(hub.identity, now_ms, made, ours, random.Random(seed))
         await hub.database.write(lambda connection: filling.write(connection, street))
-        files = await _shelve(hub) if pictures else 0
+        files = await _shelve(hub) if pictures and ours else 0
         await hub.housekeeping.index_all()
         return Filled(filling.made, filling.replies, len(made), filling.decided, files)
     finally:
         await hub.close()
 
 
-def _write_settings(data: Path) -> None:
+def _write_settings(data: Path, settings: str) -> None:
     data.mkdir(parents=True, exist_ok=True)
-    (data / "hub.toml").write_text(settings_file(), encoding="utf-8")
+    (data / "hub.toml").write_text(settings, encoding="utf-8")
 
 
 async def _pictures(hub: Hub, street: Iterable[StreetNotice]) -> dict[str, Picture]:
@@ -184,14 +221,18 @@ class _Filling:
     identity: Identity
     now_ms: int
     pictures: Mapping[str, Picture]
-    chance: random.Random = field(default_factory=lambda: random.Random(SEED))
+    ours: bool
+    """Whether it is our own hub's, with its neighbours' notices and what its caretakers decided."""
+    chance: random.Random
+    """Makes the ids of what is put up as well: no two hubs may share one."""
     made: dict[ObjectId, StreetNotice] = field(default_factory=dict)
     replies: int = 0
     decided: int = 0
 
     def write(self, connection: sqlite3.Connection, street: Sequence[StreetNotice]) -> None:
         """Write everything in the order it happened, as the hub would have over those weeks."""
-        hands = {hub.key: self._meet(connection, hub) for hub in world.neighbours()}
+        near = {notice.hub for notice in street} if self.ours else set()
+        hands = {hub.key: self._meet(connection, hub) for hub in world.neighbours() if hub.key in near}
         for at_ms, act in sorted(self._acts(connection, street, hands), key=lambda each: each[0]):
             if at_ms <= self.now_ms:
                 act(at_ms)
@@ -210,7 +251,8 @@ class _Filling:
             yield written_ms, partial(self._put_up, connection, notice, obj, hand)
             for reply in notice.replies:
                 yield written_ms + reply.after_ms, partial(self._answer, connection, reply, notice, obj, hand)
-        yield from self._decisions(connection)
+        if self.ours:
+            yield from self._decisions(connection)
 
     def _pen(self, at_ms: int) -> Pen:
         return Pen(self.identity.sign, at_ms, TimeQuality.CARETAKER)
@@ -324,41 +366,56 @@ class _Filling:
         yield self.now_ms - 2 * HOUR_MS, waiting
 
 
-def say(sentence: str) -> None:
-    """Tell whoever started the demo."""
-    print(sentence, flush=True)  # noqa: T201 - a command prints
-
-
 def main(arguments: Sequence[str] | None = None) -> None:
-    """Fill a hub and run it until it is stopped."""
+    """Fill hubs and run them until they are stopped."""
     parser = argparse.ArgumentParser(
         prog="tests.demo", description=__doc__.splitlines()[0] if __doc__ else ""
     )
-    parser.add_argument("--port", default="8080", help="port of the residents' pages (default 8080)")
+    parser.add_argument("--port", default="8080", help="port of the first hub's pages (default 8080)")
     parser.add_argument("--listen", help="address to listen on (default: all of this machine)")
     parser.add_argument("--data", type=Path, help="a folder to keep; filled if there is no hub in it yet")
+    parser.add_argument("--alone", action="store_true", help="one hub that talks to no other")
+    parser.add_argument("--every", type=float, default=30.0, help="seconds between two things that happen")
+    parser.add_argument("--only", choices=STREETS, help=argparse.SUPPRESS)
+    parser.add_argument("--settings", default="", help=argparse.SUPPRESS)
     given = parser.parse_args(arguments)
-    signal.signal(signal.SIGTERM, lambda *_: sys.exit(0))
+    for stream in (sys.stdout, sys.stderr):
+        stream.reconfigure(errors="replace")  # type: ignore[union-attr]
+    for number in (signal.SIGTERM, signal.SIGHUP):
+        signal.signal(number, lambda *_: sys.exit(0))
     with tempfile.TemporaryDirectory(prefix="hub-demo-") as folder:
         data = given.data or Path(folder, "data")
-        if (data / "hub.db").exists():
-            say(f"{data} holds a hub already: it is started as it is.")
+        if given.alone or given.only or (data / "hub.db").exists():
+            _run_one(data, given)
         else:
-            _fill(data)
-        if given.data is None:
-            say("It is thrown away when the hub stops; --data DIR keeps one.")
-        say(f"Caretakers' commands for it: hub status --data {data}")
-        listen = ["--listen", given.listen] if given.listen else []
-        cli.main(["run", "--data", str(data), "--port", given.port, *listen])
+            three_hubs.run(data, tuple(STREETS), int(given.port), given.listen, given.every, keep=given.data)
 
 
-def _fill(data: Path) -> None:
-    began = time.monotonic()
-    filled = asyncio.run(fill(data, SystemClock().now_ms()))
+def _run_one(data: Path, given: argparse.Namespace) -> None:
+    if (data / "hub.db").exists():
+        say(f"{data} holds a hub already: it is started as it is.")
+    else:
+        _fill_one(data, given.only, given.settings)
+    if given.data is None:
+        say("It is thrown away when the hub stops; --data DIR keeps one.")
+    say(f"Caretakers' commands for it: hub status --data {data}")
+    listen = ["--listen", given.listen] if given.listen else []
+    cli.main(["run", "--data", str(data), "--port", given.port, *listen])
+
+
+def _fill_one(data: Path, only: str | None, settings: str) -> None:
+    began, now_ms = time.monotonic(), SystemClock().now_ms()
+    if only is None:
+        filled = asyncio.run(fill(data, now_ms))
+        name, about = world.own_hub().name, " from five hubs"
+    else:
+        filled = asyncio.run(fill_one(data, only, now_ms, more_settings=settings))
+        [name] = [hub.name for hub in (world.own_hub(), *world.neighbours()) if hub.key == only]
+        about = ""
     say(
-        f"Made {world.own_hub().name} with {len(filled.notices)} notices, {filled.replies} replies and "
-        f"{filled.pictures} pictures of five weeks, from five hubs and in five languages, "
-        f"{filled.files} files and {filled.decisions} decisions ({time.monotonic() - began:.1f} s)."
+        f"Made {name} with {len(filled.notices)} notices{about}, {filled.replies} replies and "
+        f"{filled.pictures} pictures of five weeks, {filled.files} files and {filled.decisions} decisions "
+        f"({time.monotonic() - began:.1f} s)."
     )
 
 

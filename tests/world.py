@@ -10,7 +10,7 @@ import random
 import re
 import tomllib
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cache
 from pathlib import Path
 from typing import Any
@@ -259,6 +259,15 @@ def many(count: int, seed: int, now_ms: int, *, weeks: float = 3.5) -> Iterator[
         if lang == "en" and age_ms < 2 * DAY_MS and not chance.randrange(_URGENT_ONE_IN):
             kind = Kind.URGENT
         yield _made_up(chance, lang, kind, age_ms)
+
+
+def own_notices(key: str, count: int, seed: int, now_ms: int, *, weeks: float = 3.5) -> list[StreetNotice]:
+    """What went up at the hub ``key`` itself: what its residents wrote, and about ``count`` made up."""
+    made_up = many(round(count / _OWN_SHARE), seed, now_ms, weeks=weeks)
+    return [
+        *(notice for notice in hand_written() if notice.hub == key),
+        *(replace(notice, hub=key) for notice in made_up if notice.hub == OWN),
+    ]
 
 
 def _age_ms(position: float, now_ms: int, weeks: float) -> int:

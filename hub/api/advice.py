@@ -10,6 +10,8 @@ from hub.api.schema import AdviceOut, AdvisedOut, Decision, Done
 from hub.domain.advice import Following
 from hub.services.advising import Advised, Advising
 
+_BYTES_TOO = "files"
+
 
 class AdviceApi:
     """Shapes in, the service called, shapes out."""
@@ -57,7 +59,8 @@ class AdviceApi:
             post(
                 "/items/{id}/block",
                 "blockItem",
-                "Put an item on this hub's block list; without yes, take it off.",
+                "Put an item on this hub's block list, with files (value) its bytes wherever they stand too;"
+                " without yes, take it off.",
                 self.block,
             ),
             post(
@@ -94,7 +97,14 @@ class AdviceApi:
 
     async def block(self, order: Order) -> Done:
         """Block an item, or no longer."""
-        public_id = await self._advising.block(order.names["id"], order.actor, off=not order.body.yes)
+        if order.body.value not in ("", _BYTES_TOO):
+            raise BadChoice(choices=_BYTES_TOO)
+        public_id = await self._advising.block(
+            order.names["id"],
+            order.actor,
+            bytes_too=order.body.value == _BYTES_TOO,
+            off=not order.body.yes,
+        )
         off = "no longer " if not order.body.yes else ""
         return Done(sentence=f"It is {off}on the block list that your neighbours may follow.", id=public_id)
 

@@ -68,13 +68,13 @@ def encode_flag(flag: Flag, salt: bytes) -> bytes:
     return cbor.encode({0: salt, 20: str(flag.reason), 21: flag.rule})
 
 
-def read_flag(data: bytes, *, stored: bool = False) -> Flag:
-    """The flag in a body's bytes; raises `BadRecord`. A newer release's reason counts as unsure.
+def read_flag(data: bytes) -> Flag:
+    """The flag in a body's bytes; raises `BadRecord` or `cbor.NotCanonical`.
 
-    ``stored`` as for `hub.domain.records.decode_header`.
+    A newer release's reason counts as unsure.
     """
     try:
-        fields = cbor.read(data) if stored else cbor.decode(data)
+        fields = cbor.decode(data)
         cbor.octets(fields[0], SALT_BYTES)
         reason, rule = cbor.label(fields[20]), cbor.whole(fields[21])
         if rule > MAX_RULE:
@@ -114,13 +114,13 @@ def _joined(entries: Sequence[Entry]) -> dict[int, bytes]:
     }
 
 
-def read_block_list(data: bytes, *, stored: bool = False) -> frozenset[Entry]:
-    """The entries in the bytes of a block list's body; raises `BadRecord`. Newer keys are left out.
+def read_block_list(data: bytes) -> frozenset[Entry]:
+    """The entries in the bytes of a block list's body; raises `BadRecord` or `cbor.NotCanonical`.
 
-    ``stored`` as for `hub.domain.records.decode_header`.
+    Newer keys are left out.
     """
     try:
-        fields = cbor.read(data) if stored else cbor.decode(data)
+        fields = cbor.decode(data)
         cbor.octets(fields[0], SALT_BYTES)
         found: set[Entry] = set()
         for kind, (key, length) in _KEYS.items():

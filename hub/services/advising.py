@@ -27,7 +27,7 @@ from hub.domain.advice import (
     encode_flag,
     fitting,
 )
-from hub.domain.errors import NoRoom, Refused
+from hub.domain.errors import NoRoom, NotFound, Refused
 from hub.domain.ids import HubId, ObjectId, base32
 from hub.domain.ledger import Act, Role
 from hub.domain.neighbours import PINNED, Neighbour, told_apart
@@ -172,13 +172,18 @@ class Advising:
         await self._database.write(write)
         return item.public_id
 
-    async def block(self, name: str, actor: str, *, off: bool = False) -> str:
-        """Put another hub's item, with its file or pictures, on this hub's block list, or take it off;
-        returns its id. Raises `OwnItem`."""
+    async def block(self, name: str, actor: str, *, bytes_too: bool = False, off: bool = False) -> str:
+        """Put another hub's item on this hub's block list, or take it off; returns its id.
+
+        ``bytes_too``: its file or pictures as well, in whatever else they stand; off the list, they always
+        go with it. Raises `OwnItem`.
+        """
         item = await self._foreign(name)
 
         def entries(connection: Connection) -> list[Entry]:
-            blobs = (bytes.fromhex(blob) for blob in notices.blobs_of(connection, item.obj))
+            blobs = (
+                bytes.fromhex(blob) for blob in notices.blobs_of(connection, item.obj) if bytes_too or off
+            )
             return [Entry(Blocked.OBJECT, item.obj), *(Entry(Blocked.BLOB, blob) for blob in blobs)]
 
         await self._list(entries, actor, item.public_id, off=off)
@@ -246,10 +251,11 @@ class Advising:
             return Advice((), follows, own), found[:MOST_LISTED]
 
         told, found = await self._database.read_with(read)
-        advised = [
-            replace(each, item=await self._caretaking.item(public_id)) if public_id else each
-            for each, public_id in found
-        ]
+        advised = []
+        for each, public_id in found:
+            with suppress(NotFound):  # it may have gone meanwhile
+                item = await self._caretaking.item(public_id) if public_id else None
+                advised.append(replace(each, item=item))
         return replace(told, advised=tuple(advised))
 
     def _of_list(

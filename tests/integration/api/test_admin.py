@@ -42,7 +42,7 @@ async def test_the_status_tells_how_the_hub_is_and_how_much_there_is(listening: 
     assert status.addresses == [f"http://127.0.0.1:{listening.hub.port}"]
     assert (status.notices, status.replies, status.records, status.devices) == (1, 1, 3, 2)
     assert status.free_bytes > 0
-    assert [line.state for line in status.lines] == ["OK"] * 9
+    assert [line.state for line in status.lines] == ["OK"] * 10
 
 
 async def test_lists_hold_what_their_names_say(listening: Street, desk: Desk) -> None:
@@ -221,7 +221,7 @@ async def test_the_client_knows_every_endpoint_and_the_shape_of_its_answer(
     client.free_files(carry_out=False)
     client.change_setting("{key}", "")
     client.decide("{reference}", Decision())
-    for verb in ("approve", "refuse", "hide", "restore", "erase", "pin", "urgent"):
+    for verb in ("approve", "refuse", "hide", "restore", "erase", "pin", "urgent", "flag", "block"):
         client.act("{id}", verb, Decision())
     for verb in ("pause", "ban", "trust"):
         client.device("{mark}", verb, Decision())
@@ -233,7 +233,8 @@ async def test_the_client_knows_every_endpoint_and_the_shape_of_its_answer(
     client.decide_fork("{name}", "moved")
     for verb in ("let-in", "turn-away"):
         client.answer_held("{name}", verb)
-    for verb in ("pause", "resume", "choose", "remember", "part"):
+    client.advice()
+    for verb in ("pause", "resume", "choose", "remember", "part", "block", "advice"):
         client.neighbourly("{name}", verb, Decision())
     for verb in ("open", "begin", "accept", "refuse"):
         client.pairing(verb)
