@@ -33,7 +33,7 @@ from hub.domain.errors import HubError, NoRoom
 from hub.domain.ids import Epoch, HubId
 from hub.domain.naming import host_labels, host_name, printed_addresses, sure_label
 from hub.domain.neighbours import Address
-from hub.domain.timekeeping import Reading, Timekeeper
+from hub.domain.timekeeping import ClockReading, Timekeeper
 from hub.neighbourhood import Neighbourhood, bound_or_free
 from hub.runtime import systemd
 from hub.runtime.content import Ask
@@ -48,6 +48,7 @@ from hub.services.checks.blobs import BlobsCheck
 from hub.services.checks.copies import CopiesCheck
 from hub.services.checks.desk import DeskCheck
 from hub.services.checks.names import NamesCheck
+from hub.services.checks.neighbours import NeighboursCheck
 from hub.services.checks.room import RoomCheck
 from hub.services.checks.time import TimeCheck
 from hub.services.checks.traces import TracesCheck
@@ -66,6 +67,7 @@ from hub.services.neighbours import Neighbours
 from hub.services.noticeboard import Noticeboard
 from hub.services.pictures import PictureLimits, PictureMaker
 from hub.services.preferences import Preferences
+from hub.services.proving import Prover
 from hub.services.receipts import Receipts, SelfPortrait
 from hub.services.reporting import Reporting
 from hub.services.scrubbing import Scrubbing
@@ -404,13 +406,12 @@ class Hub:
             chance,
             lambda: preferences.current.hub.language,
         )
-        self.ingest = Ingest(database, eraser, self._pen, chance)
+        self._prover = Prover()
+        self.ingest = Ingest(database, eraser, self._pen, chance, prove=self._prover.prove)
         self.neighbours = Neighbours(
             database, eraser, identity.hub, lambda: self.name, self._now_ms, self._heed_clock
         )
-        self.advising = Advising(
-            database, self.caretaking, self.neighbours, identity.hub, self._pen, chance
-        )
+        self.advising = Advising(database, self.caretaking, self.neighbours, identity.hub, self._pen, chance)
         self.bundles = Bundles(
             database,
             blobs,
@@ -435,6 +436,7 @@ class Hub:
                 DeskCheck(database, self._now_ms),
                 CopiesCheck(database),
                 ArrivalsCheck(database),
+                NeighboursCheck(self.neighbours, self._now_ms),
             ],
             self._standing,
         )
@@ -607,6 +609,7 @@ class Hub:
     async def close(self) -> None:
         """Close the database and let the data folder go; for hubs that were opened and never started."""
         await self.uploads.close()
+        await self._prover.close()
         await self.database.close()
         if await asyncio.to_thread(self.blobs.free_bytes) < 2 * START_BYTES:
             with suppress(NoRoom):  # a closed database needs less room, and the next start wants it back
@@ -720,7 +723,7 @@ class Hub:
     def _pen(self) -> Pen:
         return Pen(self.identity.sign, self._now_ms(), self._quality())
 
-    def _heed_clock(self, hub: HubId, reading: Reading | None) -> int | None:
+    def _heed_clock(self, hub: HubId, reading: ClockReading | None) -> int | None:
         before = self._quality()
         ahead_ms = self._time.heed(hub, reading)
         if self._quality() is not before:
@@ -817,6 +820,8 @@ class Hub:
         self._announcement = announcement
         self._learn_hosts()
         self._site.something_was_written()
+        if self._neighbourhood is not None:
+            self._neighbourhood.station.exchange.network_changed()
 
     def _pairing_opened(self, port: int | None) -> None:
         if self._announcer is not None:

@@ -15,7 +15,7 @@ from hub.domain.clock import BUILT_MS, MAX_AHEAD_MS, Stamp, TimeQuality, quality
 from hub.domain.ids import HubId
 
 
-class Reading(NamedTuple):
+class ClockReading(NamedTuple):
     """A neighbour's clock: Unix ms less the ms of our clock that only runs forward, and how far the
     neighbour trusts it."""
 
@@ -32,7 +32,7 @@ class Timekeeper:
         self._monotonic = monotonic
         self._last = last
         self._last_at = monotonic()
-        self._heard: dict[HubId, tuple[Reading, int]] = {}
+        self._heard: dict[HubId, tuple[ClockReading, int]] = {}
         """Each with how far the wall clock was ahead of the other one then."""
 
     def now_ms(self) -> int:
@@ -46,7 +46,7 @@ class Timekeeper:
         """How far it can be trusted."""
         return self._look()[1]
 
-    def heed(self, hub: HubId, reading: Reading | None) -> int | None:
+    def heed(self, hub: HubId, reading: ClockReading | None) -> int | None:
         """A neighbour's clock was read; None: it is no neighbour any more, and what it said is forgotten.
 
         Returns by how many ms it is ahead of ours now, None while either does not know the time.
@@ -77,10 +77,8 @@ class Timekeeper:
         if quality is TimeQuality.NEIGHBOURS:
             told_ms = wall_ms + offset_ms
             agreed = _agreeing(offset_ms, heard) > 1
-            if (
-                quality_of(told_ms, self._last if agreed else Stamp(held_ms + 1, 0))
-                is not TimeQuality.UNKNOWN
-            ):
+            after = self._last if agreed else Stamp(held_ms + 1, 0)
+            if quality_of(told_ms, after) is not TimeQuality.UNKNOWN:
                 if agreed:  # one alone may be wrong: the next one is not to be measured by it
                     self._believe(told_ms, seconds)
                 return told_ms, quality

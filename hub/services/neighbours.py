@@ -36,7 +36,7 @@ from hub.domain.neighbours import (
 )
 from hub.domain.records import Stream
 from hub.domain.sharing import DEFAULT_CHOICES, Choice, Choices
-from hub.domain.timekeeping import Reading
+from hub.domain.timekeeping import ClockReading
 from hub.services.erasure import Eraser
 from hub.storage import arrivals, decisions, neighbours, retention
 from hub.storage.database import Connection, Database
@@ -316,8 +316,8 @@ class Fork:
 class Greeting:
     """What a neighbour says when a session begins; foreign words, cleaned here.
 
-    ``offset_ms`` is its clock less ours, ``steady_ms`` its clock less our clock that only runs forward:
-    None before they were compared. ``quality`` is how far it trusts its own.
+    ``steady_ms`` is its clock less our clock that only runs forward, None before they were compared.
+    ``quality`` is how far it trusts its own.
     """
 
     name: str
@@ -325,7 +325,6 @@ class Greeting:
     version: str
     protocol: int
     choices: Choices
-    offset_ms: int | None
     addresses: tuple[Address, ...] = ()
     quality: TimeQuality = TimeQuality.UNKNOWN
     steady_ms: int | None = None
@@ -360,7 +359,7 @@ class Neighbours:
         hub: HubId,
         name: Callable[[], str],
         now_ms: Callable[[], int],
-        heed: Callable[[HubId, Reading | None], int | None] = lambda _hub, _reading: None,
+        heed: Callable[[HubId, ClockReading | None], int | None] = lambda _hub, _reading: None,
     ) -> None:
         self._database = database
         self._eraser = eraser
@@ -601,9 +600,9 @@ class Neighbours:
 
     async def greeted(self, hub: HubId, said: Greeting) -> None:
         """A session with a neighbour began, or its clock was read again."""
-        offset_ms = said.offset_ms
+        offset_ms = None
         if said.steady_ms is not None:
-            offset_ms = self._heed(hub, Reading(said.steady_ms, said.quality))
+            offset_ms = self._heed(hub, ClockReading(said.steady_ms, said.quality))
         now = self._now_ms()
         origin = decisions.Origin(hub, shown_name(hub, said.name), shown_colour(said.colour))
         known = await self._database.read_with(lambda connection: decisions.origins(connection).get(hub))

@@ -16,7 +16,7 @@ from dataclasses import dataclass, field
 from functools import partial
 
 from hub import __version__
-from hub.domain.admission import Source
+from hub.domain.admission import Outcome, Source
 from hub.domain.clock import TimeQuality
 from hub.domain.errors import HubError, NoRoom, Refused
 from hub.domain.ids import HubId
@@ -36,7 +36,7 @@ from hub.sync.protocol.frames import MAX_TOLD, Bye, Told, encode
 from hub.sync.protocol.limits import DEFAULT_LIMITS, Limits
 from hub.sync.protocol.session import End, Heard, InStep, Moment, Offer, Send, Session
 from hub.sync.protocol.snapshot import Snapshot
-from hub.sync.transport import CALL_S, Caller, NotReached
+from hub.sync.transport import Caller, NotReached
 from hub.sync.trust import Trust
 from hub.words import N_
 
@@ -45,6 +45,8 @@ _log = logging.getLogger(__name__)
 LEAST_PAUSE_S = 1.0
 """Between calls of a neighbour, and between its own that are answered: anybody can announce things on a
 network, and each session costs the card a little."""
+ONE_MOMENT_S = 5.0
+"""For which a call that comes in may have been made before this hub's own was answered."""
 FIRST_PAUSE_S = 3.0
 LONGEST_PAUSE_S = 3600.0
 """Between calls that come to nothing: doubled each time, more or less a fifth."""
@@ -233,8 +235,7 @@ class Exchange:
         now = self._monotonic()
         peer.answers_at = max(now, peer.answers_at + LEAST_PAUSE_S)
         await asyncio.sleep(peer.answers_at - now)
-        if await self._gives_way(peer, line):
-            await self._converse(peer, line)
+        await self._converse(peer, line)
 
     def roster_changed(self) -> None:
         """Somebody was paired or parted with, or something was chosen anew."""
@@ -249,7 +250,7 @@ class Exchange:
         for peer in self._peers.values():
             peer.wake.set()
             if peer.talk is not None:
-                peer.talk.look_whether_it_stands()
+                self._look_whether_it_stands(peer.talk)
 
     async def sync_now(self, hub: HubId) -> None:
         """Compare with ``hub`` now; returns when that is done, has failed, or takes longer than a minute."""
@@ -345,9 +346,7 @@ class Exchange:
                 if line is None:
                     return False
                 try:
-                    return await self._gives_way(peer, line) and await self._converse(
-                        peer, line, at, caught_up
-                    )
+                    return await self._converse(peer, line, at, caught_up)
                 finally:
                     line.cut()
                     await line.close()
@@ -406,15 +405,13 @@ class Exchange:
         Then the one stays that the hub of the smaller id opened. Otherwise the newer one does: the other
         hub would not have called while the older one served it.
         """
-        talk = peer.talk
-        if talk is None:
-            return True
-        at_one_moment = talk.line.called != line.called and self._monotonic() - talk.began < CALL_S
-        if at_one_moment and talk.line.called == (self._trust.hub < peer.hub):
-            return False
-        talk.line.cut()
-        await talk.over.wait()
-        return peer.talk is None
+        while (talk := peer.talk) is not None:
+            at_one_moment = talk.line.called != line.called and self._monotonic() - talk.began < ONE_MOMENT_S
+            if at_one_moment and talk.line.called == (self._trust.hub < peer.hub):
+                return False
+            talk.line.cut()
+            await talk.over.wait()
+        return True
 
     async def _converse(
         self,
@@ -433,9 +430,11 @@ class Exchange:
             return False
         known = {each.neighbour.hub: each.neighbour for each in await self._neighbours.every()}
         found = known.pop(peer.hub, None)
-        gone = found is None or found.tie is not Tie.PAIRED or self._peers.get(peer.hub) is not peer
-        if found is None or gone or peer.talk is not None:
+        if found is None or found.tie is not Tie.PAIRED or not await self._gives_way(peer, line):
             return False
+        if self._peers.get(peer.hub) is not peer:
+            return False
+        # From here to where the talk is set nothing waits: only one line can be the session.
         session = Session(
             self._trust.hub,
             peer.hub,
@@ -452,11 +451,13 @@ class Exchange:
             self._database,
             self._index,
             partial(self._carry_out, peer),
+            self._look_whether_it_stands,
             caught_up,
         )
         talk.at = at
         try:
             async with asyncio.TaskGroup() as group:
+                talk.group = group
                 parts = [group.create_task(talk.read()), group.create_task(self._fetch_blobs(peer, talk))]
                 await talk.run()
                 for part in parts:
@@ -500,8 +501,7 @@ class Exchange:
             case Send(frame):
                 await talk.line.send(frame)
             case core.Ingest(records):
-                outcome = await self._ingest.take(Source(peer.hub), records)
-                return lambda session, snapshot, now: session.stored(outcome, snapshot, now)
+                talk.store(self._ingest.take(Source(peer.hub), records))
             case Heard():
                 await self._hear(peer, talk, effect)
             case InStep(equal):
@@ -530,7 +530,8 @@ class Exchange:
                 version=hello.program,
                 protocol=heard.protocol,
                 choices=hello.choices,
-                offset_ms=heard.offset_ms,
+                quality=hello.quality,
+                steady_ms=heard.steady_ms,
                 addresses=told,
             ),
         )
@@ -577,8 +578,14 @@ class Exchange:
                 _log.error("fetching files from a neighbour failed", exc_info=error)
             await asyncio.sleep(_BLOBS_AGAIN_S)
 
+    def _look_whether_it_stands(self, talk: _Talk) -> None:
+        """Cut all connections when this machine has lost the address that the line was opened from."""
+        if not talk.line.stands():
+            talk.line.cut()
+            self._caller.cut(talk.line.hub)
+
     def _moment(self) -> Moment:
-        return Moment(self._now_ms(), self._monotonic())
+        return Moment(self._now_ms(), self._monotonic(), self._of_itself().quality)
 
     # --- news -------------------------------------------------------------------------------------
 
@@ -639,6 +646,7 @@ class _Talk:
         database: Database,
         index: LogIndex,
         carry_out: Callable[[_Talk, core.Effect], Awaitable[Step | None]],
+        ticking: Callable[[_Talk], None],
         caught_up: Callable[[], None],
     ) -> None:
         self.line = line
@@ -654,9 +662,12 @@ class _Talk:
         self._database = database
         self._index = index
         self._carry_out = carry_out
+        self._ticking = ticking
         self._waiting: asyncio.Queue[Callable[[], Step | None]] = asyncio.Queue()
         """Each gives a step when its turn has come; None is the end."""
         self._room = asyncio.Semaphore(_FRAMES)
+        self.group: asyncio.TaskGroup
+        self._storing: asyncio.Task[None] | None = None
         self._news: list[tuple[SetKey, Item, int]] = []
         self._clock = asyncio.get_running_loop().time
         self._ticked = self._clock()
@@ -665,16 +676,21 @@ class _Talk:
         """Let the session take ``step`` when its turn comes."""
         self._waiting.put_nowait(lambda: step)
 
+    def store(self, taking: Awaitable[Outcome]) -> None:
+        """Let records be taken in while the next ones come; the session hears of it in the order of these."""
+        self._storing = self.group.create_task(self._stored(taking, self._storing))
+
+    async def _stored(self, taking: Awaitable[Outcome], before: asyncio.Task[None] | None) -> None:
+        outcome = await taking
+        if before is not None:
+            await before
+        self.tell(lambda session, snapshot, now: session.stored(outcome, snapshot, now))
+
     def tell_news(self, items: News) -> None:
         """Records are new here."""
         if not self._news:
             self._waiting.put_nowait(self._take_news)
         self._news += items[: _MOST_NEWS - len(self._news)]
-
-    def look_whether_it_stands(self) -> None:
-        """Cut the line when this machine has lost the address it was opened from."""
-        if not self.line.stands():
-            self.line.cut()
 
     async def read(self) -> None:
         """Take in frames until the line is closed."""
@@ -710,7 +726,7 @@ class _Talk:
                 async with asyncio.timeout_at(tick_at):
                     return (await self._waiting.get())()
         self._ticked = self._clock()
-        self.look_whether_it_stands()
+        self._ticking(self)
         return lambda session, snapshot, now: session.tick(snapshot, now)
 
     def _take_frame(self, frame: bytes) -> Step:

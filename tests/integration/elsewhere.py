@@ -6,12 +6,14 @@ import hashlib
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 
+from hub.domain.advice import Entry, Flag, block_list_object, encode_block_list, encode_flag
 from hub.domain.bodies import NoticeBody, encode_notice
 from hub.domain.certificates import certificate_of
 from hub.domain.clock import Stamp, TimeQuality
 from hub.domain.ids import Epoch, HubId, ObjectId, RecordId, base32
 from hub.domain.neighbours import Address, Card, card_of
 from hub.domain.notices import Kind, NoticeDraft, Picture, Scope
+from hub.domain.policy import Reason
 from hub.domain.records import Header, RecordType, Stream, seal
 from hub.domain.status import EXPIRES_MS, StatusBody, encode_status, short_id, status_object
 from hub.services.identity import Identity
@@ -111,6 +113,7 @@ class Elsewhere:
         scope: Scope = Scope.NETWORK,
         stream: str = Stream.NOTICES,
         days: int = 28,
+        ref: ObjectId | None = None,
     ) -> RecordId:
         """A record of it arrives here."""
         self.written += 1
@@ -125,6 +128,7 @@ class Elsewhere:
             TimeQuality.CARETAKER,
             now + days * DAY_MS,
             scope,
+            ref=ref,
             stream=stream,
         )
         record = seal(header, body, self.identity.sign)
@@ -149,6 +153,19 @@ class Elsewhere:
             RecordType.NOTICE, obj, encode_notice(NoticeBody(draft, now), b"s" * 16), scope=scope
         )
         return obj
+
+    async def flags(self, target: ObjectId, reason: Reason, rule: int = 0) -> None:
+        """Its caretakers object to something, and it tells its neighbours."""
+        obj = ObjectId(hashlib.sha256(self.identity.hub + target).digest()[:16])
+        body = encode_flag(Flag(reason, rule), b"s" * 16)
+        await self.brings(RecordType.FLAG, obj, body, scope=Scope.NEIGHBOURS, ref=target)
+
+    async def blocks(self, *entries: Entry) -> None:
+        """Its block list arrives."""
+        body = encode_block_list(entries, b"s" * 16)
+        await self.brings(
+            RecordType.BLOCK_LIST, block_list_object(self.hub), body, scope=Scope.NEIGHBOURS, days=180
+        )
 
     async def says(self, *erased: RecordId) -> None:
         """Its status arrives, in which it names erasures."""

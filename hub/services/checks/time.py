@@ -18,7 +18,12 @@ class TimeCheck:
 
     async def look(self) -> Line:
         """LOOK while the time is unknown."""
-        if self._quality() is not TimeQuality.UNKNOWN:
+        quality = self._quality()
+        if quality is TimeQuality.NEIGHBOURS:
+            return Line(
+                Condition.OK, self.code, "The time is that of neighbouring hubs; this clock is not right."
+            )
+        if quality is not TimeQuality.UNKNOWN:
             return Line(Condition.OK, self.code, "The clock is set.")
         return Line(
             Condition.LOOK,

@@ -29,6 +29,7 @@ async def test_a_fresh_hub_is_well(street: Street) -> None:
         "desk",
         "copies",
         "arrivals",
+        "neighbours",
     ]
     assert all(line.sentence for line in report.lines)
     assert report.standing.posting == "open"

@@ -6,6 +6,7 @@ import pytest
 
 from hub.domain.clock import TimeQuality
 from hub.domain.errors import HubError
+from hub.domain.health import Condition, Line
 from hub.domain.ids import ObjectId, RecordId, base32
 from hub.domain.neighbours import Address, Learnt, Tie
 from hub.domain.notices import Scope
@@ -17,6 +18,7 @@ from hub.services.neighbours import (
     AmbiguousNeighbour,
     BadStream,
     Greeting,
+    Live,
     NeighbourPaused,
     NeighboursOff,
     NoFork,
@@ -175,12 +177,20 @@ async def test_what_a_session_tells_is_remembered(
     await mill_lane.pairs()
     roster, later = street.hub.neighbours, street.clock.pass_time(hours=1)
     said = Greeting(
-        "Mill\nLane", "olive", "0.9\0", 1, {"notices": Choice.HOLD}, -90_000, (Address("10.0.0.9", 8448),)
+        "Mill\nLane",
+        "olive",
+        "0.9\0",
+        1,
+        {"notices": Choice.HOLD},
+        (Address("10.0.0.9", 8448),),
+        TimeQuality.REFERENCE,
+        later - 90_000 - round(street.clock.seconds * 1000),
     )
     await roster.greeted(mill_lane.hub, said)
     await roster.troubled(mill_lane.hub, "unreachable")
     found = (await roster.show("Mill Lane")).neighbour
-    assert (found.colour, found.version, found.offset_ms) == ("olive", "", -90_000)
+    assert (found.colour, found.version) == ("olive", "")
+    assert (found.offset_ms, found.quality) == (-90_000, TimeQuality.REFERENCE)
     assert (found.heard_ms, found.swapped_ms, found.trouble) == (later, None, "unreachable")
     assert found.theirs == {"status": Choice.EXCHANGE, "notices": Choice.HOLD}
     await roster.learn(mill_lane.hub, Address("10.0.0.9", 8448), Learnt.MET, good=True)
@@ -419,3 +429,32 @@ def test_every_refusal_says_what_is_safe_and_what_to_do() -> None:
     ):
         assert isinstance(refusal, HubError)
         assert "othing was" in str(refusal)
+
+
+async def test_of_neighbours_the_status_tells_what_a_caretaker_has_to_do_something_about(
+    street: Street, network: Network, mill_lane: Elsewhere, oakfield: Elsewhere
+) -> None:
+    async def line() -> Line:
+        [found] = [line for line in await street.hub.health.lines() if line.code == "neighbours"]
+        return found
+
+    assert (await line()).sentence == "This hub has no neighbours."
+    await mill_lane.pairs()
+    await oakfield.pairs()
+    network.lives[mill_lane.hub] = Live(trouble="unreachable", sentence="Mill Lane does not answer.")
+    assert (await line()).state is Condition.OK, "halls are switched off at night"
+    street.clock.pass_time(hours=25)
+    network.lives[oakfield.hub] = Live(connected=True)
+    assert (await line()).sentence == f"{MILL_LANE} was not heard from for 1 day. Nothing is lost."
+    network.lives[mill_lane.hub] = Live(trouble="protocol-too-old", sentence="It speaks an older protocol.")
+    assert f"{MILL_LANE}: It speaks an older protocol." in (await line()).sentence
+    network.lives.clear()
+    await street.hub.neighbours.troubled(mill_lane.hub, "another-hub")
+    assert f"{MILL_LANE} cannot be talked with (another-hub)." in (await line()).sentence
+    await street.hub.neighbours.pause(MILL_LANE, "gwen")
+    await street.hub.neighbours.part(OAKFIELD, "gwen", keep=True)
+    assert (await line()).state is Condition.OK
+    for number in range(7):
+        await Elsewhere(street, identity_of(bytes([number]) * 32), f"Hall {number}").pairs()
+    street.clock.pass_time(days=2)
+    assert "And 2 more." in (await line()).sentence

@@ -120,7 +120,7 @@ async def test_a_hub_that_calls_itself_as_ours_is_told_apart_on_its_notices(
     await mill_lane.pairs()
     await mill_lane.puts_up("A bench.")
     await listening.hub.neighbours.greeted(
-        mill_lane.hub, Greeting(listening.hub.name.upper(), "no colour", "1", 1, {}, None)
+        mill_lane.hub, Greeting(listening.hub.name.upper(), "no colour", "1", 1, {})
     )
     board = await read("/")
     assert f"from <bdi>{listening.hub.name.upper()} ({mill_lane.short})</bdi>" in board
@@ -171,5 +171,5 @@ async def test_a_colour_that_nobody_knows_never_reaches_the_pages(
     await mill_lane.pairs()
     origins = await listening.hub.database.read_with(decisions.origins)
     assert origins[mill_lane.hub].colour == "damson"
-    await listening.hub.neighbours.greeted(mill_lane.hub, Greeting("Mill", "}body{", "1", 1, {}, None))
+    await listening.hub.neighbours.greeted(mill_lane.hub, Greeting("Mill", "}body{", "1", 1, {}))
     assert "}body{" not in await read("/neighbours")

@@ -11,10 +11,11 @@ from hypothesis import strategies as st
 from hub.domain.clock import BUILT_MS, LONGEST_OFF_MS, MAX_AHEAD_MS, ZERO, Stamp, TimeQuality
 from hub.domain.ids import HubId
 from hub.domain.policy import DAY_MS, MINUTE_MS
-from hub.domain.timekeeping import Reading, Timekeeper
+from hub.domain.timekeeping import ClockReading, Timekeeper
 
 MILL, OAK, ELM = (HubId(bytes([letter]) * 32) for letter in b"moe")
 TRUE_MS = BUILT_MS + 90 * DAY_MS
+STOPPED = Stamp(TRUE_MS - 30 * DAY_MS, 0)
 UNKNOWN, SET, AGREED = TimeQuality.UNKNOWN, TimeQuality.CARETAKER, TimeQuality.NEIGHBOURS
 
 
@@ -25,7 +26,7 @@ class Hall:
     wall_ms: int = 5_000
     true_ms: int = TRUE_MS
     seconds: float = 70.0
-    last: Stamp = Stamp(TRUE_MS - 30 * DAY_MS, 0)
+    last: Stamp = STOPPED
 
     def __post_init__(self) -> None:
         self.time = Timekeeper(lambda: self.wall_ms, lambda: self.seconds, self.last)
@@ -37,7 +38,9 @@ class Hall:
 
     def hears(self, hub: HubId, wrong_ms: int = 0, quality: TimeQuality = SET) -> int | None:
         """A neighbour's clock is read; it is so many ms ahead of the true time."""
-        return self.time.heed(hub, Reading(self.true_ms + wrong_ms - round(self.seconds * 1000), quality))
+        return self.time.heed(
+            hub, ClockReading(self.true_ms + wrong_ms - round(self.seconds * 1000), quality)
+        )
 
 
 def test_a_hub_in_1970_has_the_right_time_once_its_neighbours_told_it() -> None:
