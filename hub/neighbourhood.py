@@ -20,7 +20,7 @@ from hub.domain.errors import HubError
 from hub.domain.ids import HubId, base32
 from hub.domain.naming import FINGERPRINT_LENGTH
 from hub.domain.neighbours import DEFAULT_PORT, Address, Neighbour
-from hub.domain.reaching import Place, Remembered, places_to_try, sweepable
+from hub.domain.reaching import places_to_try, sweepable
 from hub.services.neighbours import Neighbours, Sighting
 from hub.sync.protocol.session import PROTOCOL
 from hub.sync.station import Station
@@ -59,10 +59,8 @@ class Neighbourhood:
 
     async def places_of(self, neighbour: Neighbour) -> Sequence[Address]:
         """Where to call ``neighbour``, best first: remembered places, and where it was heard."""
-        remembered = [Remembered(Place(*each.address), each.good_ms) for each in neighbour.addresses]
         here = await interface_addresses()
-        found = places_to_try(remembered, self.finder.sightings(), neighbour.hub, here)
-        return [Address(*each) for each in found]
+        return places_to_try(neighbour.addresses, self.finder.sightings(), neighbour.hub, here)
 
     def seen(self) -> Sequence[Sighting]:
         """Hubs that were heard lately, and those that the last sweep found."""
@@ -102,7 +100,7 @@ class Neighbourhood:
             heard.hint.fingerprint,
             heard.hint.name,
             heard.hint.version,
-            tuple(Address(*place) for place in places),
+            places,
             self._now_ms() - max(0, ago_ms),
         )
 

@@ -9,10 +9,10 @@ from __future__ import annotations
 import ipaddress
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
-from typing import NamedTuple
 
 from hub.domain.ids import HubId
 from hub.domain.naming import HubHint, IpAddress, LocalAddress, announced_addresses
+from hub.domain.neighbours import Address, KnownAddress
 
 MAX_PLACES = 12
 """Places worth trying at one attempt: each may cost a whole timeout."""
@@ -25,13 +25,6 @@ _PRIVATE = tuple(
     ipaddress.ip_network(each) for each in ("10.0.0.0/8", "172.16.0.0/12", "192.168.0.0/16", "fc00::/7")
 )
 """RFC 1918 and RFC 4193. ``is_private`` means more, and lets ``::ffff:192.0.2.1`` lead out of the house."""
-
-
-class Place(NamedTuple):
-    """Where to connect: an IP address (link-local IPv6 with its scope) or a name, and the port."""
-
-    host: str
-    port: int
 
 
 @dataclass(frozen=True, slots=True)
@@ -47,24 +40,16 @@ class Sighting:
     web_port: int
     seen: float = field(compare=False)
 
-    def sync_places(self) -> tuple[Place, ...]:
+    def sync_places(self) -> tuple[Address, ...]:
         """Where a paired hub is answered."""
         return self._places(self.hint.sync_port)
 
-    def pairing_places(self) -> tuple[Place, ...]:
+    def pairing_places(self) -> tuple[Address, ...]:
         """Where a hub that is not paired is answered; none while the pairing window is shut."""
         return self._places(self.hint.pairing_port)
 
-    def _places(self, port: int | None) -> tuple[Place, ...]:
-        return () if port is None else tuple(Place(address, port) for address in self.addresses)
-
-
-@dataclass(frozen=True, slots=True)
-class Remembered:
-    """A place kept for a hub: where it answered last at ``good_ms`` (Unix ms), or None if never yet."""
-
-    place: Place
-    good_ms: int | None = None
+    def _places(self, port: int | None) -> tuple[Address, ...]:
+        return () if port is None else tuple(Address(host, port) for host in self.addresses)
 
 
 def believable(heard: Iterable[str], here: Iterable[LocalAddress]) -> tuple[str, ...]:
@@ -92,25 +77,28 @@ def believable(heard: Iterable[str], here: Iterable[LocalAddress]) -> tuple[str,
 
 
 def places_to_try(
-    remembered: Iterable[Remembered], sightings: Iterable[Sighting], hub: HubId, here: Sequence[LocalAddress]
-) -> tuple[Place, ...]:
+    remembered: Iterable[KnownAddress],
+    sightings: Iterable[Sighting],
+    hub: HubId,
+    here: Sequence[LocalAddress],
+) -> tuple[Address, ...]:
     """Where to dial ``hub``, best first, at most 12: each place once.
 
     What worked before, the last of it first; then, as far as they share a network with this machine
     (``here``), what was typed or told and what was heard, the newest sighting first; then the rest.
     """
-    worked: list[tuple[int, Place]] = []
-    hoped: list[Place] = []
+    worked: list[tuple[int, Address]] = []
+    hoped: list[Address] = []
     for each in remembered:
         if each.good_ms is None:
-            hoped.append(each.place)
+            hoped.append(each.address)
         else:
-            worked.append((each.good_ms, each.place))
+            worked.append((each.good_ms, each.address))
     of_it = sorted((seen for seen in sightings if seen.hint.is_of(hub)), key=lambda seen: -seen.seen)
     hoped += [place for seen in of_it[:MAX_SIGHTINGS] for place in seen.sync_places()]
     networks = [each.network for each in here]
 
-    def farness(place: Place) -> int:
+    def farness(place: Address) -> int:
         address = _parsed(place.host)
         if address is None:
             return 0  # a name that a caretaker typed

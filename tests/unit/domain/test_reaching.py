@@ -11,7 +11,8 @@ from hypothesis import strategies as st
 from hub.domain import reaching
 from hub.domain.ids import HubId
 from hub.domain.naming import LocalAddress, hint_of
-from hub.domain.reaching import Place, Remembered, Sighting, believable, places_to_try, sweepable
+from hub.domain.neighbours import Address, KnownAddress, Learnt
+from hub.domain.reaching import Sighting, believable, places_to_try, sweepable
 
 ELM = HubId(bytes([2]) * 32)
 HERE = (
@@ -20,6 +21,10 @@ HERE = (
     LocalAddress("eth0", "fe80::5", 64),
     LocalAddress("eth0", "2001:db8:1::5", 64),
 )
+
+
+def remembered(address: Address, good_ms: int | None = None) -> KnownAddress:
+    return KnownAddress(address, Learnt.TYPED, good_ms)
 
 
 def sighting(*addresses: str, seen: float = 0.0, hub: HubId = ELM, port: int | None = 8448) -> Sighting:
@@ -69,18 +74,18 @@ def test_what_is_believed_was_heard_and_would_not_leave_the_building(heard, own)
 
 
 def test_what_worked_is_dialled_first_then_what_is_near():
-    remembered = [
-        Remembered(Place("10.9.9.9", 8448), good_ms=5),
-        Remembered(Place("elm.example", 9000)),
-        Remembered(Place("10.8.8.8", 8448), good_ms=9),
-        Remembered(Place("172.16.0.1", 8448)),
+    known = [
+        remembered(Address("10.9.9.9", 8448), good_ms=5),
+        remembered(Address("elm.example", 9000)),
+        remembered(Address("10.8.8.8", 8448), good_ms=9),
+        remembered(Address("172.16.0.1", 8448)),
     ]
     heard = [
         sighting("192.168.1.7", "fe80::7%2", seen=1.0),
         sighting("192.168.1.9", "10.8.8.8", seen=2.0),
         sighting("192.168.1.66", hub=HubId(bytes(32)), seen=3.0),
     ]
-    assert [place.host for place in places_to_try(remembered, heard, ELM, HERE)] == [
+    assert [place.host for place in places_to_try(known, heard, ELM, HERE)] == [
         "10.8.8.8", "10.9.9.9", "elm.example", "192.168.1.9", "192.168.1.7", "172.16.0.1", "fe80::7%2",
     ]  # fmt: skip
 
@@ -91,11 +96,11 @@ def test_a_hub_that_does_not_say_where_it_syncs_is_not_dialled_by_what_was_heard
 
 
 def test_however_much_is_announced_or_remembered_a_round_of_dialling_ends():
-    past = [Remembered(Place(f"10.0.0.{n}", 8448), good_ms=n) for n in range(100)]
+    past = [remembered(Address(f"10.0.0.{n}", 8448), good_ms=n) for n in range(100)]
     lies = [sighting(*(f"192.168.1.{n}" for n in range(8)), seen=float(n)) for n in range(100)]
     places = places_to_try(past, lies, ELM, HERE)
     assert len(places) == reaching.MAX_PLACES
-    assert places[0] == Place("10.0.0.99", 8448)
+    assert places[0] == Address("10.0.0.99", 8448)
     assert places[reaching.MAX_REMEMBERED].host.startswith("192.168.1.")
 
 
