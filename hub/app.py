@@ -470,12 +470,13 @@ class Hub:
             self._now_ms,
         )
         self._socket = AdminSocket(
-            foundation.places.socket, [
+            foundation.places.socket,
+            [
                 *admin.endpoints(),
                 *NeighboursApi(self.neighbours, self.ingest).endpoints(),
                 *CourierApi(self.bundles, self.neighbours).endpoints(),
                 *AdviceApi(self.advising, self._now_ms).endpoints(),
-            ]
+            ],
         )
         self._announcer: Announcer | None = None
         self._neighbourhood: Neighbourhood | None = None
@@ -592,9 +593,8 @@ class Hub:
         """Accept nothing more, finish what runs, close. Under five seconds in all; a stage that fails or
         takes too long does not keep the next from its turn."""
         systemd.notify("STOPPING=1")
-        if self._neighbourhood is not None:
-            await self._neighbourhood.station.close()
         for name, stage, seconds in (
+            ("neighbours", self._leave_neighbours(), 1.0),
             ("pages", self._server.stop(STOP_S), STOP_S + 0.5),
             ("socket", self._socket.stop(), 0.3),
             ("data", self.close(), 10.0),
@@ -605,6 +605,10 @@ class Hub:
             except Exception:
                 _log.exception("stopping went wrong", extra={"task": name})
         _log.info("stopped")
+
+    async def _leave_neighbours(self) -> None:
+        if self._neighbourhood is not None:
+            await self._neighbourhood.station.close()
 
     async def close(self) -> None:
         """Close the database and let the data folder go; for hubs that were opened and never started."""

@@ -75,16 +75,9 @@ class Caller:
         self._sockets: dict[HubId, WeakSet[socket.socket]] = {}
         self._called: ContextVar[HubId] = ContextVar("called")
         """Who is being called, for the factory of sockets, which nobody tells."""
-        self._client = aiohttp.ClientSession(
-            connector=aiohttp.TCPConnector(
-                keepalive_timeout=KEPT_S, use_dns_cache=False, socket_factory=self._socket
-            ),
-            cookie_jar=aiohttp.DummyCookieJar(),
-            timeout=aiohttp.ClientTimeout(total=None, sock_read=SILENCE_S),
-            auto_decompress=False,
-            read_bufsize=_READ_AHEAD,
-            skip_auto_headers=("User-Agent", "Accept", "Accept-Encoding"),
-        )
+        self._client = self._made(kept=True)
+        self._dialler = self._made(kept=False)
+        """For sessions: a connection that was kept may be dead, when this machine has got another address."""
         trust.when_unpinned.append(self.cut)
 
     async def dial(self, hub: HubId, address: Address) -> Line:
@@ -95,7 +88,7 @@ class Caller:
         context = self._context(hub)
         with calling(address):
             async with asyncio.timeout(CALL_S):
-                answer = await self._client.ws_connect(
+                answer = await self._dialler.ws_connect(
                     url_of(address, SESSION_PATH),
                     ssl=context,
                     server_hostname=_SERVER_NAME,
@@ -143,6 +136,18 @@ class Caller:
         """Close every connection."""
         self._trust.when_unpinned.remove(self.cut)
         await self._client.close()
+        await self._dialler.close()
+
+    def _made(self, *, kept: bool) -> aiohttp.ClientSession:
+        pool: dict[str, Any] = {"keepalive_timeout": KEPT_S} if kept else {"force_close": True}
+        return aiohttp.ClientSession(
+            connector=aiohttp.TCPConnector(use_dns_cache=False, socket_factory=self._socket, **pool),
+            cookie_jar=aiohttp.DummyCookieJar(),
+            timeout=aiohttp.ClientTimeout(total=None, sock_read=SILENCE_S),
+            auto_decompress=False,
+            read_bufsize=_READ_AHEAD,
+            skip_auto_headers=("User-Agent", "Accept", "Accept-Encoding"),
+        )
 
     def _context(self, hub: HubId) -> ssl.SSLContext:
         if hub not in self._contexts:

@@ -114,10 +114,12 @@ class ToldBye(BadMessage):
 
 @dataclass(frozen=True, slots=True)
 class Moment:
-    """Now: ``now_ms`` is the wall clock (Unix ms), ``monotonic`` seconds of a clock that never jumps."""
+    """Now: ``now_ms`` is this hub's time (Unix ms), ``monotonic`` seconds of a clock that never jumps;
+    ``quality`` is how far the time can be trusted (None: as at the hello)."""
 
     now_ms: int
     monotonic: float
+    quality: TimeQuality | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -370,7 +372,8 @@ class Session:
             self._greet(said, snapshot, now)
         elif isinstance(said, Ping):
             _count(self._pinged, now)
-            self._send(Pong(said.number, now.now_ms, self._offer.quality))
+            known = self._offer.quality if now.quality is None else now.quality
+            self._send(Pong(said.number, now.now_ms, known))
         elif isinstance(said, Pong):
             self._measure(said, now)
         else:

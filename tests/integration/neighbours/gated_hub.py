@@ -17,4 +17,4 @@ if __name__ == "__main__":
     receipts.LOOK_S = 1.0
     gate = int(sys.argv[1])
     Station.port = property(lambda station: gate)  # type: ignore[assignment,method-assign]
-    sys.exit(main(sys.argv[2:]))
+    main(sys.argv[2:])

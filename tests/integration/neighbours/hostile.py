@@ -29,7 +29,9 @@ CHANCE = random.Random(1)
 
 
 def _hello(me: HubId) -> bytes:
-    return encode(Hello(me, 1, 1, "0.1.0", "Oakfield", "brick", 0, TimeQuality.UNKNOWN, DEFAULT_CHOICES, ()))
+    return encode(
+        Hello(me, 1, 1, "0.1.0", "Bank Street", "brick", 0, TimeQuality.UNKNOWN, DEFAULT_CHOICES, ())
+    )
 
 
 async def garbage(line: Line, me: HubId) -> int:

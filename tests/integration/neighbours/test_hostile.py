@@ -8,6 +8,7 @@ import sys
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import NamedTuple
 
 import pytest
 
@@ -15,31 +16,39 @@ from hub.domain.certificates import certificate_of
 from hub.services.identity import load_or_create
 from tests.integration.hub.hub_process import ROOT, Visitor
 from tests.integration.neighbours.hostile import MODES
-from tests.integration.neighbours.town import SOON_S, Hall, Line, open_town, until
+from tests.integration.neighbours.town import SOON_S, Hall, TownHall, open_town, until
 
 PROGRAM = Path(__file__).with_name("hostile.py")
 BAD_S = 3.0
 
 
+class Hostile(NamedTuple):
+    """Two hubs in good hands, and one that was."""
+
+    elm: TownHall
+    mill: TownHall
+    bank: TownHall
+
+
 @pytest.fixture(scope="module")
-def town(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Line]:
-    """Elm Road is paired with Mill Lane and Oakfield; Oakfield's key is in bad hands."""
+def town(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Hostile]:
+    """Elm Road is paired with Mill Lane and Bank Street, whose key is in bad hands."""
     with open_town(tmp_path_factory.mktemp("hostile")) as town:
-        elm, mill, oak = town.open("Elm Road", "Mill Lane", "Oakfield")
+        elm, mill, bank = town.open("Elm Road", "Mill Lane", "Bank Street")
         town.pair(elm, mill)
-        town.pair(elm, oak)
+        town.pair(elm, bank)
         for number in range(12):
             elm.puts_up(f"Notice {number}", "Words. " * 40)
-        oak.process.stop()
-        yield Line(elm, mill, oak)
+        bank.process.stop()
+        yield Hostile(elm, mill, bank)
 
 
 @pytest.mark.parametrize("mode", MODES)
 def test_a_neighbour_gone_bad_ends_in_a_line_for_the_caretaker_and_slows_no_page(
-    town: Line, mode: str, figures: Callable[[str, object], None]
+    town: Hostile, mode: str, figures: Callable[[str, object], None]
 ) -> None:
     quiet = page_p95_ms(town.elm.visitor, 1.0)
-    bad = bad_neighbour(town.oak, town.elm, mode, f"127.0.0.1:{town.elm.gate.port}")
+    bad = bad_neighbour(town.bank, town.elm, mode, f"127.0.0.1:{town.elm.gate.port}")
     try:
         time.sleep(0.5)
         loud = page_p95_ms(town.elm.visitor, BAD_S - 1)
@@ -53,7 +62,9 @@ def test_a_neighbour_gone_bad_ends_in_a_line_for_the_caretaker_and_slows_no_page
     )
     assert loud < max(3 * quiet, 60)
     if mode != "silence":
-        line = next(line for line in town.elm.says("neighbours", "list").splitlines() if "Oakfield" in line)
+        line = next(
+            line for line in town.elm.says("neighbours", "list").splitlines() if "Bank Street" in line
+        )
         assert line.startswith("LOOK")
     assert town.elm.is_with(town.mill)
     town.elm.check()

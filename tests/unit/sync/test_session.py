@@ -512,12 +512,23 @@ def test_each_hears_who_the_other_is_and_how_its_clock_stands() -> None:
     assert hello.offset_ms is None
     assert measured.offset_ms == pytest.approx(-3 * 3_600_000, abs=1)
     assert measured.steady_ms is not None
+    assert measured.offset_ms is not None
     assert measured.steady_ms - measured.offset_ms == pytest.approx(
         line.now(0).now_ms - line.clock.seconds * 1000, abs=1
     )
     back = line.of(1, Heard)[-1]
     assert isinstance(back, Heard)
     assert back.offset_ms == pytest.approx(3 * 3_600_000, abs=1)
+
+
+def test_a_hub_that_has_come_to_know_the_time_says_so_in_the_session_that_runs() -> None:
+    one, other, _ = street()
+    other.quality = TimeQuality.UNKNOWN
+    line = Line(one, other)
+    line.carry(1)  # the hello
+    moment = replace(line.now(1), quality=TimeQuality.NEIGHBOURS)
+    effects = line.sessions[1].receive(encode(Ping(7)), other, moment)
+    assert Send(encode(Pong(7, moment.now_ms, TimeQuality.NEIGHBOURS))) in effects
 
 
 def end_of(line: Line, side: int) -> End:
