@@ -139,7 +139,7 @@ class CopiedHere(Refused):
     status = 409
     template = N_(
         "A copy of this hub is running somewhere, so nothing is exchanged. Nothing is lost. "
-        "Look at “hub doctor” for what to do."
+        "Look at “hub status” for what to do."
     )
 
 
