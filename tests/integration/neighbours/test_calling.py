@@ -16,6 +16,8 @@ from hub.sync import exchange
 from hub.sync.exchange import Exchange, Unreachable
 from hub.sync.transport import NotReached
 
+pytestmark = [pytest.mark.slow, pytest.mark.timeout(120)]
+
 MILL = HubId(b"m" * 32)
 PLACE = Address("192.0.2.7", 8448)
 

@@ -10,6 +10,8 @@ import pytest
 from hub.api.schema import Decision
 from tests.integration.neighbours.town import Town, until
 
+pytestmark = [pytest.mark.slow, pytest.mark.timeout(120)]
+
 Figures = Callable[[str, object], None]
 
 
@@ -46,8 +48,6 @@ def test_what_was_written_while_the_cable_was_cut_is_on_both_boards_and_what_was
     figures("seconds until healed, wiped, receipt", (healed, wiped, receipt))
 
 
-@pytest.mark.slow
-@pytest.mark.timeout(60)
 @pytest.mark.parametrize("dies", ["who gives", "who takes"])
 def test_a_hub_that_dies_in_the_middle_of_a_long_transfer_goes_on_where_it_was(
     town: Town, dies: str, figures: Figures

@@ -18,6 +18,8 @@ from tests.integration.hub.hub_process import ROOT, Visitor
 from tests.integration.neighbours.hostile import MODES
 from tests.integration.neighbours.town import SOON_S, Hall, TownHall, open_town, until
 
+pytestmark = [pytest.mark.slow, pytest.mark.timeout(120)]
+
 PROGRAM = Path(__file__).with_name("hostile.py")
 BAD_S = 3.0
 

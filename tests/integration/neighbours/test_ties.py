@@ -11,6 +11,8 @@ import pytest
 
 from tests.integration.neighbours.town import SOON_S, Town, TownHall, until
 
+pytestmark = [pytest.mark.slow, pytest.mark.timeout(120)]
+
 Figures = Callable[[str, object], None]
 
 
@@ -93,8 +95,6 @@ def test_a_hub_whose_address_changed_is_found_where_a_caretaker_says_and_others_
     figures("seconds until found where typed, told", (typed, told))
 
 
-@pytest.mark.slow
-@pytest.mark.timeout(60)
 def test_a_hub_starts_and_stops_quickly_whether_its_neighbours_are_there_or_not(
     town: Town, figures: Figures
 ) -> None:

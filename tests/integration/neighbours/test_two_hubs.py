@@ -12,6 +12,8 @@ import pytest
 from hub.api.schema import CollectionIn, Decision
 from tests.integration.neighbours.town import SOON_S, Line, open_town, photo, pictures_on, until
 
+pytestmark = [pytest.mark.slow, pytest.mark.timeout(120)]
+
 Figures = Callable[[str, object], None]
 
 
@@ -111,8 +113,6 @@ def test_what_either_hub_will_not_exchange_goes_neither_way(line: Line) -> None:
     until(lambda: line.elm.shows("Walnuts from Mill Lane"), what="exchanged again")
 
 
-@pytest.mark.slow
-@pytest.mark.timeout(60)
 def test_connected_hubs_that_nobody_uses_cost_next_to_nothing(line: Line, figures: Figures) -> None:
     time.sleep(3)  # pictures and status records are still on their way
     halls, seconds = (line.elm, line.mill, line.oak), 20.0
