@@ -10,7 +10,7 @@ PORT ?= 8080
 run: $(VENV)/run.stamp                 ## start a hub on its embedded defaults
 	$(BIN)/hub run --data $(DATA) --port $(PORT)
 
-demo: $(VENV)/test.stamp               ## start a hub filled with the invented street
+demo: $(VENV)/test.stamp               ## start three paired hubs, each filled with its street
 	$(BIN)/python -m tests.demo --port $(PORT)
 
 env: $(VENV)/run.stamp                 ## build only the environment

@@ -9,6 +9,7 @@ import os
 import random
 import secrets
 import socket
+import sys
 from collections.abc import Callable, Mapping
 from contextlib import suppress
 from dataclasses import dataclass
@@ -110,6 +111,9 @@ STOP_S = 4.0
 AFTER_FAILURE_S = 60.0
 """After a failed commit the hub only reads for this long, then ends, so that its next start reads the
 truth from the disk (reliability.md 7)."""
+SWITCH_S = 0.0005
+"""For which a thread keeps the interpreter while another wants it. Python's own 5 ms would be waited for
+several times by each page while records of a neighbour are taken in."""
 ROOM_AGE_S = 30.0
 
 
@@ -539,6 +543,7 @@ class Hub:
 
     async def start(self) -> None:
         """Listen for residents and caretakers."""
+        sys.setswitchinterval(SWITCH_S)
         if not fast_parser_present():
             _log.warning("aiohttp has no C parser here; requests cost several times as much")
         bound = await asyncio.to_thread(_bind, self._settings.web.listen, self._settings.web.port)

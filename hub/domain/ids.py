@@ -5,6 +5,7 @@ Nothing reads time out of an id. All of them are made from random bytes or hashe
 
 from __future__ import annotations
 
+from base64 import b32encode
 from typing import NewType
 
 HubId = NewType("HubId", bytes)
@@ -20,6 +21,7 @@ BlobId = NewType("BlobId", str)
 
 ALPHABET = "0123456789abcdefghjkmnpqrstvwxyz"
 """Crockford's base32, lower case: no i, l, o, u to misread from a poster."""
+_FROM_RFC4648 = bytes.maketrans(b"ABCDEFGHIJKLMNOPQRSTUVWXYZ234567", ALPHABET.encode())
 _MISREAD = str.maketrans({"i": "1", "l": "1", "o": "0"})
 
 PUBLIC_LENGTH = 10
@@ -28,10 +30,7 @@ PUBLIC_LENGTH = 10
 
 def base32(value: bytes) -> str:
     """``value`` in Crockford base32, most significant bits first, without padding."""
-    number = int.from_bytes(value, "big")
-    digits = -(-len(value) * 8 // 5)
-    number <<= digits * 5 - len(value) * 8
-    return "".join(ALPHABET[(number >> (5 * place)) & 31] for place in range(digits - 1, -1, -1))
+    return b32encode(value).rstrip(b"=").translate(_FROM_RFC4648).decode()
 
 
 def public_form(obj: ObjectId, length: int = PUBLIC_LENGTH) -> str:
@@ -64,6 +63,14 @@ def object_range(name: str) -> tuple[ObjectId, ObjectId]:
     low = value << spare
     high = low | ((1 << spare) - 1)
     return ObjectId((low >> 2).to_bytes(16, "big")), ObjectId((high >> 2).to_bytes(16, "big"))
+
+
+def namesakes(obj: ObjectId, length: int) -> tuple[ObjectId, ObjectId]:
+    """The lowest and highest object id whose public form of ``length`` is that of ``obj``."""
+    spare = max(0, 128 - 5 * length)
+    low = int.from_bytes(obj, "big") >> spare << spare
+    high = low | ((1 << spare) - 1)
+    return ObjectId(low.to_bytes(16, "big")), ObjectId(high.to_bytes(16, "big"))
 
 
 def short_hub_id(hub: HubId) -> str:

@@ -71,6 +71,8 @@ def spent(versions: Sequence[Logged]) -> list[Logged]:
 
     Each hub's records are judged by themselves.
     """
+    if len(versions) == 1 and versions[0].record.header.type != RecordType.RETRACT:
+        return []
     found = []
     for hub in {logged.record.header.hub for logged in versions}:
         theirs = [logged for logged in versions if logged.record.header.hub == hub]
@@ -92,7 +94,7 @@ def stand(versions: Sequence[Logged], own: HubId | None = None) -> Standing | No
     a wrong clock can not pin a notice to the top (sync.md 2.2). Content in a form that pages cannot show
     is None; content without its body is erased.
     """
-    ordered = sorted(of_owner(versions, own), key=_order)
+    ordered = sorted(of_owner(versions, own), key=_order) if len(versions) > 1 else list(versions)
     contents = [logged for logged in ordered if logged.record.header.type in CONTENT_TYPES]
     if not contents or not legible.has_its_place(contents[-1].record.header):
         return None

@@ -109,11 +109,16 @@ class Record:
     header_bytes: bytes
     signature: bytes
     body: bytes | None
+    _id: RecordId | None = field(default=None, init=False, repr=False, compare=False)
 
     @property
     def id(self) -> RecordId:
         """SHA-256 of header and signature: the signature is in it to make chosen ids dear."""
-        return RecordId(hashlib.sha256(self.header_bytes + self.signature).digest())
+        if self._id is None:
+            found = hashlib.sha256(self.header_bytes + self.signature).digest()
+            object.__setattr__(self, "_id", found)  # asked for many times while a record is taken in
+            return RecordId(found)
+        return self._id
 
 
 @dataclass(frozen=True, slots=True)

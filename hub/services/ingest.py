@@ -10,12 +10,11 @@ from __future__ import annotations
 
 import asyncio
 import hashlib
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Awaitable, Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field, replace
 from functools import partial
 
-from hub.domain import cbor
 from hub.domain.admission import (
     ORPHAN_MS,
     QUOTAS,
@@ -42,17 +41,15 @@ from hub.domain.projection import Standing as Shown
 from hub.domain.reconcile import Item
 from hub.domain.records import (
     CONTENT_TYPES,
-    MAX_BODY,
-    BadRecord,
     Header,
     Record,
     RecordType,
     WireRecord,
     decode_header,
-    prove,
 )
 from hub.domain.sharing import SetKey, set_of, urgency
 from hub.services.erasure import Eraser
+from hub.services.proving import MANY, Read, prove_in_thread, proved
 from hub.storage import (
     arrivals,
     authors,
@@ -83,29 +80,10 @@ def verify_all(records: Iterable[WireRecord]) -> list[Record | Refused]:
     found: list[Record | Refused] = []
     for record in records:
         try:
-            found.append(_proved(record, decode_header(record.header)))
+            found.append(proved(record, decode_header(record.header)))
         except Refused as refused:
             found.append(refused)
     return found
-
-
-def _prove_all(records: Iterable[tuple[WireRecord, Header]]) -> list[Record | Refused]:
-    """As `verify_all`, for records whose headers were read."""
-    found: list[Record | Refused] = []
-    for record, header in records:
-        try:
-            found.append(_proved(record, header))
-        except Refused as refused:
-            found.append(refused)
-    return found
-
-
-def _proved(wire: WireRecord, header: Header) -> Record:
-    if wire.body is not None:
-        if len(wire.body) > MAX_BODY:
-            raise BadRecord("too long")
-        cbor.decode(wire.body)  # what is in the log is read without being proved again
-    return prove(header, wire.header, wire.signature, wire.body)
 
 
 def id_of(wire: WireRecord) -> RecordId:
@@ -127,9 +105,24 @@ def admit(
     are in step afterwards. What was erased leaves traces, for `Eraser.wipe`.
     """
     desk = _Desk(connection, source, now_ms, quality, quotas)
+    desk.read = journal.versions_of(connection, {record.header.obj for record in records})
     for record in records:
         desk.receive(record)
     return desk.close()
+
+
+@dataclass(frozen=True, slots=True)
+class _Change:
+    """An object, what the log has of it, and what is to be in the log of what arrives."""
+
+    obj: ObjectId
+    before: dict[RecordId, Logged]
+    arriving: dict[RecordId, Record]
+
+    @property
+    def new(self) -> list[Record]:
+        """What the log does not have."""
+        return [record for record_id, record in self.arriving.items() if record_id not in self.before]
 
 
 @dataclass(slots=True)
@@ -226,9 +219,12 @@ class _Desk:
         by_object: dict[ObjectId, dict[RecordId, Record]] = {}
         for record_id, record in (*self.filled.items(), *self.taken.items()):
             by_object.setdefault(record.header.obj, {})[record_id] = record
-        stored: list[Stored] = []
-        for obj, records in by_object.items():
-            stored += self._write(obj, records)
+        changes = [self._arrive(obj, records) for obj, records in by_object.items()]
+        new = [record for change in changes for record in change.new]
+        logged = journal.append_all(self.connection, new, self.now_ms)
+        self._count(logged)
+        by_id = {each.record.id: each for each in logged}
+        stored = [each for change in changes for each in self._write(change, by_id)]
         self._account()
         return Outcome(tuple(stored), self.known, self.waiting, tuple(self.refused))
 
@@ -309,10 +305,9 @@ class _Desk:
 
     # --- writing ----------------------------------------------------------------------------------
 
-    def _write(self, obj: ObjectId, records: dict[RecordId, Record]) -> list[Stored]:
-        """Log the records of one object and show what they add up to. A body that may not be kept is
-        dropped before it reaches the card."""
-        connection = self.connection
+    def _arrive(self, obj: ObjectId, records: dict[RecordId, Record]) -> _Change:
+        """What is to be logged of an object. A body that may not be kept is dropped before it reaches the
+        card."""
         before = {logged.record.id: logged for logged in self._versions(obj)}
         arriving = {
             record_id: Logged(
@@ -326,24 +321,27 @@ class _Desk:
             if logged.n == -1:
                 record = logged.record
                 arriving[record.id] = replace(logged, record=replace(record, body=None))
-        after, new = dict(before), []
-        for record_id, logged in arriving.items():
-            known, record = before.get(record_id), logged.record
+        return _Change(obj, before, {record_id: each.record for record_id, each in arriving.items()})
+
+    def _write(self, change: _Change, logged: Mapping[RecordId, Logged]) -> list[Stored]:
+        """Show what the records of an object add up to: those from before, and the ``logged`` ones."""
+        connection, obj, before = self.connection, change.obj, [*change.before.values()]
+        after = dict(change.before)
+        for record_id, record in change.arriving.items():
+            known = change.before.get(record_id)
             if known is None:
-                after[record_id] = journal.append(connection, record, self.now_ms)
-                self._count(after[record_id])
-                new.append(record_id)
+                after[record_id] = logged[record_id]
             elif record.body is not None:
                 journal.give_body(connection, known.n, record.body)
                 after[record_id] = replace(known, record=record)
-        versions = list(after.values())
-        self._erase(obj, [*before.values()], versions, [after[record_id].record.header for record_id in new])
-        shown = refresh(connection, obj, versions)
-        self._present(obj, [*before.values()], shown)
+        new, versions = change.new, list(after.values())
+        self._erase(obj, before, versions, [record.header for record in new])
+        shown = refresh(connection, obj, versions, self.lineage.hub, new=not before)
+        self._present(obj, before, shown)
         return [
-            Stored(key, Item(records[record_id].header.stamp.ms, record_id), urgency)
-            for record_id in new
-            for key, urgency in self._told(records[record_id], shown)
+            Stored(key, Item(record.header.stamp.ms, record.id), urgency)
+            for record in new
+            for key, urgency in self._told(record, shown)
         ]
 
     def _told(self, record: Record, shown: Shown | None) -> Iterator[tuple[SetKey, int]]:
@@ -362,17 +360,28 @@ class _Desk:
             thread = header.ref if header.type == RecordType.REPLY else None
             moderation.await_approval(self.connection, obj, thread, self.now_ms)
 
-    def _count(self, logged: Logged) -> None:
+    def _count(self, new: Sequence[Logged]) -> None:
         """Notice whether two hubs write with one key; for this hub's own there is a copy of it somewhere."""
-        header = logged.record.header
+        counted = [(self._branch(logged.record.header), logged) for logged in new]
+        forked = {
+            (logged.record.header.hub, logged.record.header.epoch)
+            for logged in (*arrivals.count(self.connection, counted), *filter(self._is_of_a_copy, new))
+        }
+        for hub, epoch in forked:
+            arrivals.fork(self.connection, hub, epoch, self.now_ms)
+
+    def _branch(self, header: Header) -> int:
         branch = header.hub, header.epoch
         if branch not in self.branches:
             self.branches[branch] = arrivals.branch(self.connection, *branch)
-        ours = branch == (self.lineage.hub, self.lineage.epoch)
-        if self.quality is TimeQuality.UNKNOWN:  # one of ours that has ended would not be known here
-            ours = ours and header.seq > journal.last_number(self.connection)
-        if not arrivals.count(self.connection, self.branches[branch], logged) or ours:
-            arrivals.fork(self.connection, header.hub, header.epoch, self.now_ms)
+        return self.branches[branch]
+
+    def _is_of_a_copy(self, logged: Logged) -> bool:
+        header = logged.record.header
+        if (header.hub, header.epoch) != (self.lineage.hub, self.lineage.epoch):
+            return False
+        # While the time is unknown, one of ours that has ended would not be known here.
+        return self.quality is not TimeQuality.UNKNOWN or header.seq > journal.last_number(self.connection)
 
     def _erase(
         self, obj: ObjectId, before: Sequence[Logged], after: Sequence[Logged], new: Sequence[Header]
@@ -500,15 +509,16 @@ def look(
     desk = _Desk(connection, source, now_ms, quality, quotas)
     known = 0
     refused: list[tuple[RecordId, str]] = []
+    read: list[tuple[RecordId, WireRecord, Header]] = []
     rest: list[tuple[WireRecord, Header]] = []
     for wire in records:
-        record_id = id_of(wire)
         try:
-            header = decode_header(wire.header)
+            read.append((id_of(wire), wire, decode_header(wire.header)))
         except Refused as error:
-            refused.append((record_id, error.code))
-            continue
-        here = journal.has_body(connection, header.obj, record_id)
+            refused.append((id_of(wire), error.code))
+    have_bodies = journal.have_bodies(connection, {header.obj for _, _, header in read})
+    for record_id, wire, header in read:
+        here = have_bodies.get(record_id)
         refusal = objection(header, desk.standing, now_ms, quality)
         if desk.waits(record_id) or here or (here is not None and wire.body is None):
             known += 1
@@ -531,12 +541,14 @@ class Ingest:
         pen: Callable[[], Pen],
         chance: Callable[[int], bytes],
         quotas: Quotas = QUOTAS,
+        prove: Callable[[Sequence[Read]], Awaitable[list[Record | Refused]]] = prove_in_thread,
     ) -> None:
         self._database = database
         self._eraser = eraser
         self._pen = pen
         self._chance = chance
         self._quotas = quotas
+        self._prove = prove
         self._erased = asyncio.Event()
 
     async def take(self, source: Source, records: Sequence[WireRecord]) -> Outcome:
@@ -548,7 +560,7 @@ class Ingest:
         looked = await self._database.read_with(
             lambda connection: look(connection, records, source, pen.now_ms, pen.quality, quotas)
         )
-        verified = await asyncio.to_thread(_prove_all, looked.rest)
+        verified = await self._prove(looked.rest)
         genuine = [each for each in verified if isinstance(each, Record)]
         false = [
             (wire, each.code)
@@ -563,7 +575,9 @@ class Ingest:
             return admit(connection, genuine, source, pen.now_ms, pen.quality, quotas)
 
         outcome = Outcome()
-        if genuine:
+        if len(genuine) >= MANY:  # not news, but a neighbour that is caught up with
+            outcome = await self._database.bring(write)
+        elif genuine:
             outcome = await self._database.write(write)
         elif false:
             outcome = await self._database.note(write)

@@ -6,14 +6,14 @@ Local truth. Every function runs inside the caller's transaction.
 from __future__ import annotations
 
 import sqlite3
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
 from hub.domain.admission import Wait
 from hub.domain.ids import Epoch, HubId, ObjectId, RecordId
 from hub.domain.projection import Logged
 from hub.domain.records import Record, decode_header
-from hub.storage import traces
+from hub.storage import bulk, traces
 
 # --- how much came ----------------------------------------------------------------------------------
 
@@ -257,14 +257,20 @@ def branch(connection: sqlite3.Connection, hub: HubId, epoch: Epoch) -> int:
     return int(row[0])
 
 
-def count(connection: sqlite3.Connection, number: int, logged: Logged) -> bool:
-    """Count a record that is new in the log under the number of its `branch`; False if another record has
-    its sequence number."""
-    counted = connection.execute(
-        "INSERT OR IGNORE INTO origin_sequence VALUES (?, ?, ?) RETURNING 1",
-        (number, logged.record.header.seq, logged.n),
-    ).fetchone()
-    return counted is not None
+def count(connection: sqlite3.Connection, new: Sequence[tuple[int, Logged]]) -> list[Logged]:
+    """Count records that are new in the log, each under the number of its `branch`; returns those whose
+    sequence number another record has."""
+    before = connection.total_changes
+    counted = [(number, logged.record.header.seq, logged.n) for number, logged in new]
+    bulk.insert(connection, "INSERT OR IGNORE INTO origin_sequence", counted)
+    if connection.total_changes - before == len(new):
+        return []
+    has = "SELECT 1 FROM origin_sequence WHERE (origin_epoch, seq, record) = (?, ?, ?)"
+    return [
+        logged
+        for (_, logged), row in zip(new, counted, strict=True)
+        if connection.execute(has, row).fetchone() is None
+    ]
 
 
 def uncount(connection: sqlite3.Connection, logged: Logged) -> None:

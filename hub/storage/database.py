@@ -44,6 +44,7 @@ SHARED_BYTES = 64 * 1024
 """Of the file that connections share; enough for a WAL of 8,000 pages."""
 _SHARE = 256
 """Writes that may share one commit: bounds what one failing commit takes with it."""
+_CROWD_S = 3.0
 _FULL = ("SQLITE_FULL", "SQLITE_IOERR_SHMSIZE")
 """What SQLite says of a card without room; the second of the file that its connections share."""
 
@@ -120,6 +121,7 @@ class Database:
         self._next_reader = 0
         self._loop: asyncio.AbstractEventLoop | None = None
         self._tell_failure: Callable[[], None] = lambda: None
+        self._showing: asyncio.TimerHandle | None = None
         self._closed = False
         self.failed: BaseException | None = None
         """Set once a commit failed with an I/O error: from then on every write is refused."""
@@ -184,6 +186,17 @@ class Database:
         """As `write`, for what no page shows (how far an upload or a neighbour has come): kept pages stay."""
         return await self._submit(work, shown=False)
 
+    async def bring(self, work: Callable[[sqlite3.Connection], T]) -> T:
+        """As `write`, for what comes in crowds: pages show it within three seconds, and are kept meanwhile."""
+        result = await self._submit(work, shown=False)
+        if self._showing is None:
+            self._showing = asyncio.get_running_loop().call_later(_CROWD_S, self._show)
+        return result
+
+    def _show(self) -> None:
+        self._showing = None
+        self._committed()
+
     async def maintain(self, work: Callable[[sqlite3.Connection], T]) -> T:
         """Run ``work`` in the writer's thread outside any transaction: checkpoints, checks, VACUUM.
 
@@ -223,6 +236,8 @@ class Database:
         A write that comes later is refused with `StorageFailed`.
         """
         self._closed = True
+        if self._showing is not None:
+            self._showing.cancel()
         for reader in self._readers:
             await reader.close()
             await asyncio.to_thread(reader._thread.join)

@@ -7,7 +7,7 @@ transaction.
 from __future__ import annotations
 
 import sqlite3
-from collections.abc import Callable
+from collections.abc import Callable, Collection, Sequence
 from dataclasses import dataclass
 
 from hub.domain.clock import ZERO, Stamp, TimeQuality, tick, witness
@@ -16,7 +16,7 @@ from hub.domain.ids import Epoch, HubId, ObjectId, RecordId
 from hub.domain.notices import Scope
 from hub.domain.projection import Logged
 from hub.domain.records import Header, Record, Stream, decode_header, seal
-from hub.storage import sets
+from hub.storage import bulk, sets
 from hub.words import N_
 
 
@@ -146,11 +146,29 @@ def append(connection: sqlite3.Connection, record: Record, now_ms: int) -> Logge
         (record_id, record.header.obj, now_ms, record.header_bytes, record.signature, record.body),
     ).fetchone()
     if added is not None:
-        sets.add(connection, record, added[0])
+        sets.add(connection, [(record, added[0])])
         return Logged(added[0], record, now_ms)
     known = find(connection, record.header.obj, record_id)
     assert known is not None  # noqa: S101 - it is what the INSERT ran into
     return known
+
+
+def append_all(connection: sqlite3.Connection, records: Sequence[Record], now_ms: int) -> list[Logged]:
+    """As `append`, for many that are not there, which the caller has made sure of."""
+    (first,) = connection.execute(
+        "SELECT 1 + max(coalesce((SELECT max(n) FROM record), 0), (SELECT n FROM record_end))"
+    ).fetchone()
+    logged = [Logged(n, record, now_ms) for n, record in enumerate(records, start=first)]
+    bulk.insert(
+        connection,
+        "INSERT INTO record (n, id, obj, seen_ms, header, signature, body)",
+        [
+            (n, record.id, record.header.obj, now_ms, record.header_bytes, record.signature, record.body)
+            for n, record in enumerate(records, start=first)
+        ],
+    )
+    sets.add(connection, [(each.record, each.n) for each in logged])
+    return logged
 
 
 def find(connection: sqlite3.Connection, obj: ObjectId, record_id: RecordId) -> Logged | None:
@@ -164,18 +182,32 @@ def has(connection: sqlite3.Connection, obj: ObjectId) -> bool:
     return connection.execute("SELECT 1 FROM record WHERE obj = ? LIMIT 1", (obj,)).fetchone() is not None
 
 
-def has_body(connection: sqlite3.Connection, obj: ObjectId, record_id: RecordId) -> bool | None:
-    """Whether the record of that id has its body; None if the log lacks it."""
-    row = connection.execute(
-        "SELECT body IS NOT NULL FROM record WHERE (obj, id) = (?, ?)", (obj, record_id)
-    ).fetchone()
-    return bool(row[0]) if row else None
+def have_bodies(connection: sqlite3.Connection, objects: Collection[ObjectId]) -> dict[RecordId, bool]:
+    """Every record of ``objects`` in the log, and whether it has its body."""
+    found: dict[RecordId, bool] = {}
+    for part in bulk.parts([*objects]):
+        sql = f"SELECT id, body IS NOT NULL FROM record WHERE obj IN ({bulk.marks(part)})"
+        found.update((RecordId(row[0]), bool(row[1])) for row in connection.execute(sql, part))
+    return found
 
 
 def versions(connection: sqlite3.Connection, obj: ObjectId) -> list[Logged]:
     """Every record of ``obj``, in the order they were logged."""
     rows = connection.execute(f"{_COLUMNS} WHERE obj = ? ORDER BY n", (obj,)).fetchall()
     return [_logged(row) for row in rows]
+
+
+def versions_of(
+    connection: sqlite3.Connection, objects: Collection[ObjectId]
+) -> dict[ObjectId, list[Logged]]:
+    """As `versions`, for each of ``objects``."""
+    found: dict[ObjectId, list[Logged]] = {obj: [] for obj in objects}
+    for part in bulk.parts([*objects]):
+        sql = f"{_COLUMNS} WHERE obj IN ({bulk.marks(part)}) ORDER BY n"
+        for row in connection.execute(sql, part).fetchall():
+            logged = _logged(row)
+            found[logged.record.header.obj].append(logged)
+    return found
 
 
 def objects(connection: sqlite3.Connection) -> list[ObjectId]:

@@ -8,7 +8,7 @@ from typing import Final
 
 from hub.domain.bodies import CollectionBody, FileBody, NoticeBody, decode_reply
 from hub.domain.files import name_key
-from hub.domain.ids import HubId, ObjectId, object_range, public_form
+from hub.domain.ids import PUBLIC_LENGTH, HubId, ObjectId, namesakes, public_form
 from hub.domain.notices import BlobRef, State
 from hub.domain.projection import Logged, Standing, display_key, of_owner, spent, stand
 from hub.domain.records import CONTENT_TYPES, Record, RecordType, decode_header
@@ -20,19 +20,25 @@ STATES: Final = {number: state for state, number in STATE_NUMBERS.items()}
 
 
 def refresh(
-    connection: sqlite3.Connection, obj: ObjectId, versions: Sequence[Logged] | None = None
+    connection: sqlite3.Connection,
+    obj: ObjectId,
+    versions: Sequence[Logged] | None = None,
+    own: HubId | None = None,
+    *,
+    new: bool = False,
 ) -> Standing | None:
     """Bring every projection of ``obj`` in step with the log; superseded bodies are dropped.
 
-    ``versions`` are all records of ``obj``, where the caller has them; otherwise they are read. Returns
-    the object's standing, or None while the log holds nothing of it that can be shown.
+    ``versions`` are all records of ``obj`` and ``own`` is this hub, where the caller has them; otherwise
+    they are read. ``new`` says that the log had nothing of it before. Returns the object's standing, or
+    None while the log holds nothing of it that can be shown.
     """
     if versions is None:
         versions = journal.versions(connection, obj)
     for logged in spent(versions):
         journal.drop_body(connection, logged.n)
         traces.leave(connection)
-    own = journal.own(connection)
+    own = own or journal.own(connection)
     hubs = {logged.record.header.hub for logged in versions}
     counting = of_owner(versions, own) if len(hubs) > 1 else versions
     if len(hubs) > 1:
@@ -46,18 +52,18 @@ def refresh(
         for logged in versions
         if logged.record.header.type in CONTENT_TYPES
     }
-    if standing is None or len(shapes) > 1 or len(hubs) > 1:
+    if not new and (standing is None or len(shapes) > 1 or len(hubs) > 1):
         forget(connection, obj)  # what another version or another hub's content may have left
     if standing is None:
         return None
     header = standing.content.record.header
     if header.type == RecordType.NOTICE:
-        _notice_row(connection, obj, standing)
+        _notice_row(connection, obj, standing, new=new)
     elif header.type == RecordType.COLLECTION:
         _collection_row(connection, obj, standing)
     elif header.ref is not None:
         row = _reply_row if header.type == RecordType.REPLY else _file_row
-        row(connection, obj, header.ref, standing)
+        row(connection, obj, header.ref, standing, new=new)
     return standing
 
 
@@ -111,24 +117,22 @@ def _values(standing: Standing) -> tuple[int | None, ...]:
     )
 
 
-def _notice_row(connection: sqlite3.Connection, obj: ObjectId, standing: Standing) -> None:
-    known = connection.execute("SELECT key, public_id, shown_ms FROM notice WHERE obj = ?", (obj,)).fetchone()
+def _notice_row(connection: sqlite3.Connection, obj: ObjectId, standing: Standing, *, new: bool) -> None:
+    known = None if new else _known(connection, "notice", obj)
     draft = standing.body.draft if isinstance(standing.body, NoticeBody) else None
     if known is None:
-        key, public_id = _free_key(connection, standing.shown_ms, obj), _free_name(connection, obj)
+        key, public_id = _free(connection, standing.shown_ms, obj)
         (replies,) = connection.execute(
-            "SELECT count(*) FROM reply WHERE notice = ? AND state = 0", (obj,)
+            f"INSERT INTO notice (key, obj, public_id, kind, replies, {_COLUMNS}) VALUES (?1, ?2, ?3, ?4,"
+            " (SELECT count(*) FROM reply WHERE notice = ?2 AND state = 0), ?5, ?6, ?7, ?8, ?9, ?10)"
+            " RETURNING replies",
+            (key, obj, public_id, draft.kind if draft else "", *_values(standing)),
         ).fetchone()
-        connection.execute(
-            f"INSERT INTO notice (key, obj, public_id, kind, replies, {_COLUMNS})"
-            " VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)",
-            (key, obj, public_id, draft.kind if draft else "", replies, *_values(standing)),
-        )
     else:
         key = known[0]
-        if known[2] != standing.shown_ms:
+        if known[1] != standing.shown_ms:
             key = _free_key(connection, standing.shown_ms, obj)
-        search.remove(connection, shown_ms=known[2], notice=obj)
+        search.remove(connection, shown_ms=known[1], notice=obj)
         connection.execute("DELETE FROM blob_use WHERE obj = ?", (obj,))
         connection.execute(
             f"UPDATE notice SET (key, kind, {_COLUMNS}) = (?, ?, ?, ?, ?, ?, ?, ?) WHERE key = ?",
@@ -140,16 +144,28 @@ def _notice_row(connection: sqlite3.Connection, obj: ObjectId, standing: Standin
     if draft is not None and standing.state is State.LIVE:
         alts = (picture.alt for picture in draft.pictures)
         texts = (draft.title, draft.text, draft.name, *alts)
-        search.add(connection, shown_ms=standing.shown_ms, notice=obj, obj=obj, texts=texts)
+        search.add(
+            connection, shown_ms=standing.shown_ms, notice=obj, obj=obj, texts=texts, new=known is None
+        )
         if known is not None or replies:
             for reply in _live_replies(connection, obj):
                 _index_reply(connection, obj, standing.shown_ms, reply)
 
 
-def _reply_row(connection: sqlite3.Connection, obj: ObjectId, notice: ObjectId, standing: Standing) -> None:
-    known = connection.execute("SELECT key, shown_ms FROM reply WHERE obj = ?", (obj,)).fetchone()
+def _known(connection: sqlite3.Connection, table: str, obj: ObjectId) -> tuple[int, int] | None:
+    """Key and display time of the row of ``obj``."""
+    row: tuple[int, int] | None = connection.execute(
+        f"SELECT key, shown_ms FROM {table} WHERE obj = ?", (obj,)
+    ).fetchone()
+    return row
+
+
+def _reply_row(
+    connection: sqlite3.Connection, obj: ObjectId, notice: ObjectId, standing: Standing, *, new: bool
+) -> None:
+    known = None if new else _known(connection, "reply", obj)
     if known is None:
-        key, public_id = _free_key(connection, standing.shown_ms, obj), _free_name(connection, obj)
+        key, public_id = _free(connection, standing.shown_ms, obj)
         connection.execute(
             f"INSERT INTO reply (key, obj, public_id, notice, {_COLUMNS})"
             " VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?)",
@@ -161,24 +177,25 @@ def _reply_row(connection: sqlite3.Connection, obj: ObjectId, notice: ObjectId, 
             f"UPDATE reply SET (key, {_COLUMNS}) = (?, ?, ?, ?, ?, ?, ?) WHERE key = ?",
             (key, *_values(standing), known[0]),
         )
-    count_replies(connection, notice)
-    found = connection.execute("SELECT shown_ms, state FROM notice WHERE obj = ?", (notice,)).fetchone()
+    found = count_replies(connection, notice)
     if found is None:
         return  # it waits for its notice
-    search.remove(connection, shown_ms=found[0], notice=notice, obj=obj)
+    if known is not None:
+        search.remove(connection, shown_ms=found[0], notice=notice, obj=obj)
     if standing.state is State.LIVE and STATES[found[1]] is State.LIVE:
-        _index_reply(connection, notice, found[0], standing.content.record)
+        _index_reply(connection, notice, found[0], standing.content.record, new=True)
 
 
 def _collection_row(connection: sqlite3.Connection, obj: ObjectId, standing: Standing) -> None:
-    known = connection.execute("SELECT key, shown_ms FROM collection WHERE obj = ?", (obj,)).fetchone()
+    known = _known(connection, "collection", obj)
     if known is None:
+        key, public_id = _free(connection, standing.shown_ms, obj)
         connection.execute(
             f"INSERT INTO collection (key, obj, public_id, {_COLUMNS}) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?)",
             (
-                _free_key(connection, standing.shown_ms, obj),
+                key,
                 obj,
-                _free_name(connection, obj),
+                public_id,
                 *_values(standing),
             ),
         )
@@ -197,21 +214,22 @@ def _collection_row(connection: sqlite3.Connection, obj: ObjectId, standing: Sta
 
 
 def _file_row(
-    connection: sqlite3.Connection, obj: ObjectId, collection: ObjectId, standing: Standing
+    connection: sqlite3.Connection, obj: ObjectId, collection: ObjectId, standing: Standing, *, new: bool
 ) -> None:
-    known = connection.execute("SELECT key, shown_ms FROM file WHERE obj = ?", (obj,)).fetchone()
+    known = None if new else _known(connection, "file", obj)
     draft = standing.body.draft if isinstance(standing.body, FileBody) else None
     own: tuple[str, bytes | None, int] = ("", None, 0)
     if draft is not None:
         own = (name_key(draft.name), bytes.fromhex(draft.blob.sha256), draft.blob.size)
     if known is None:
+        key, public_id = _free(connection, standing.shown_ms, obj)
         connection.execute(
             f"INSERT INTO file (key, obj, public_id, collection, {_COLUMNS}, name_key, sha256, size)"
             " VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)",
             (
-                _free_key(connection, standing.shown_ms, obj),
+                key,
                 obj,
-                _free_name(connection, obj),
+                public_id,
                 _place(connection, collection, standing.content.record.header.hub),
                 *_values(standing),
                 *own,
@@ -233,7 +251,9 @@ def _file_row(
         _use(connection, standing, [draft.picture.thumb])
     if standing.state is State.LIVE:
         texts = (draft.name, draft.description, draft.author)
-        search.add(connection, shown_ms=standing.shown_ms, notice=obj, obj=obj, texts=texts)
+        search.add(
+            connection, shown_ms=standing.shown_ms, notice=obj, obj=obj, texts=texts, new=known is None
+        )
 
 
 def _place(connection: sqlite3.Connection, collection: ObjectId, hub: HubId) -> bytes:
@@ -262,6 +282,8 @@ def _place_files(connection: sqlite3.Connection, collection: ObjectId) -> None:
 def _use(
     connection: sqlite3.Connection, standing: Standing, blobs: Collection[BlobRef], *, own: bool = False
 ) -> None:
+    if not blobs:
+        return
     header = standing.content.record.header
     connection.executemany(
         "INSERT OR IGNORE INTO blob_use (sha256, obj, own) VALUES (?, ?, ?)",
@@ -270,13 +292,14 @@ def _use(
     fetching.expect(connection, header.hub, blobs, own=own)
 
 
-def count_replies(connection: sqlite3.Connection, notice: ObjectId) -> None:
-    """Bring a notice's number of replies in step with them."""
-    connection.execute(
+def count_replies(connection: sqlite3.Connection, notice: ObjectId) -> tuple[int, int] | None:
+    """Bring a notice's number of replies in step with them; its display time and state, None without it."""
+    row: tuple[int, int] | None = connection.execute(
         "UPDATE notice SET replies = (SELECT count(*) FROM reply WHERE reply.notice = notice.obj"
-        " AND reply.state = 0) WHERE obj = ?",
+        " AND reply.state = 0) WHERE obj = ? RETURNING shown_ms, state",
         (notice,),
-    )
+    ).fetchone()
+    return row
 
 
 def _live_replies(connection: sqlite3.Connection, notice: ObjectId) -> list[Record]:
@@ -286,7 +309,9 @@ def _live_replies(connection: sqlite3.Connection, notice: ObjectId) -> list[Reco
     return [standing.content.record for standing in standings if standing is not None]
 
 
-def _index_reply(connection: sqlite3.Connection, notice: ObjectId, shown_ms: int, record: Record) -> None:
+def _index_reply(
+    connection: sqlite3.Connection, notice: ObjectId, shown_ms: int, record: Record, *, new: bool = False
+) -> None:
     draft = decode_reply(record, stored=True).draft
     search.add(
         connection,
@@ -294,13 +319,27 @@ def _index_reply(connection: sqlite3.Connection, notice: ObjectId, shown_ms: int
         notice=notice,
         obj=record.header.obj,
         texts=(draft.text, draft.name),
+        new=new,
     )
 
 
 _KEY_TAKEN: Final = " UNION ALL ".join(f"SELECT 1 FROM {table} WHERE key = ?1" for table in OBJECT_TABLES)
 _NAME_TAKEN: Final = " UNION ALL ".join(
-    f"SELECT 1 FROM {table} WHERE obj BETWEEN ?1 AND ?2 AND obj != ?3" for table in OBJECT_TABLES
+    f"SELECT 1 FROM {table} WHERE obj BETWEEN ?2 AND ?3 AND obj != ?4" for table in OBJECT_TABLES
 )
+
+
+_TAKEN: Final = f"SELECT EXISTS ({_KEY_TAKEN}), EXISTS ({_NAME_TAKEN})"
+
+
+def _free(connection: sqlite3.Connection, shown_ms: int, obj: ObjectId) -> tuple[int, str]:
+    """The key and the name that an object gets which nothing here has a row for."""
+    key, (low, high) = display_key(shown_ms, obj), namesakes(obj, PUBLIC_LENGTH)
+    key_taken, name_taken = connection.execute(_TAKEN, (key, low, high, obj)).fetchone()
+    return (
+        _free_key(connection, shown_ms, obj) if key_taken else key,
+        _free_name(connection, obj) if name_taken else public_form(obj),
+    )
 
 
 def _free_key(connection: sqlite3.Connection, shown_ms: int, obj: ObjectId) -> int:
@@ -313,8 +352,6 @@ def _free_key(connection: sqlite3.Connection, shown_ms: int, obj: ObjectId) -> i
 def _free_name(connection: sqlite3.Connection, obj: ObjectId) -> str:
     """The shortest public form, ten characters or more, that no other object here begins with."""
     for length in range(10, 27):
-        name = public_form(obj, length)
-        low, high = object_range(name)
-        if not connection.execute(_NAME_TAKEN, (low, high, obj)).fetchone():
-            return name
+        if not connection.execute(_NAME_TAKEN, (None, *namesakes(obj, length), obj)).fetchone():
+            return public_form(obj, length)
     return public_form(obj, 26)

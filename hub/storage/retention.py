@@ -11,7 +11,18 @@ from hub.domain.ids import HubId, ObjectId
 from hub.domain.notices import Picture
 from hub.domain.policy import DAY_MS, Purge, leaves_at
 from hub.domain.records import decode_header
-from hub.storage import advice, arrivals, authors, journal, moderation, notices, projections, sets, statuses, traces
+from hub.storage import (
+    advice,
+    arrivals,
+    authors,
+    journal,
+    moderation,
+    notices,
+    projections,
+    sets,
+    statuses,
+    traces,
+)
 from hub.storage.projections import OBJECT_TABLES, refresh
 
 _ANY_DUE = " OR ".join(

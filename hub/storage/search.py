@@ -99,16 +99,22 @@ def terms_of(query: str) -> tuple[str, ...]:
 
 
 def add(
-    connection: sqlite3.Connection, *, shown_ms: int, notice: ObjectId, obj: ObjectId, texts: Iterable[str]
+    connection: sqlite3.Connection,
+    *,
+    shown_ms: int,
+    notice: ObjectId,
+    obj: ObjectId,
+    texts: Iterable[str],
+    new: bool = False,
 ) -> None:
     """Make ``obj`` (the notice itself or a reply to it) findable by the words of ``texts``.
 
     ``shown_ms`` is the display time of the *notice*, for replies too. An earlier version of ``obj`` is
-    replaced.
+    replaced; ``new`` says that there is none.
     """
-    distinct = dict.fromkeys(word for text in texts for word in words(text))
-    spelt = "".join(f" {word}" for word in distinct)
-    remove(connection, shown_ms=shown_ms, notice=notice, obj=obj)
+    spelt = " ".join(["", *dict.fromkeys(words("\n".join(texts)))])
+    if not new:
+        remove(connection, shown_ms=shown_ms, notice=notice, obj=obj)
     connection.execute("INSERT INTO search_doc VALUES (?, ?, ?, ?)", (shown_ms, notice, obj, spelt))
     connection.execute("INSERT INTO search_tail VALUES (?, ?, ?)", (shown_ms, notice, obj))
 
@@ -142,14 +148,20 @@ def index_batch(connection: sqlite3.Connection, at_most: int) -> int:
 
     One transaction makes one segment of the index: few large batches write less than many small ones.
     """
-    waiting: list[_Key] = connection.execute(
-        "SELECT shown_ms, notice, obj FROM search_tail ORDER BY shown_ms, notice, obj LIMIT ?", (at_most,)
-    ).fetchall()
-    for slot, keys in groupby(waiting, key=lambda key: _slot(key[0])):
+    waiting = [
+        _Row(*row)
+        for row in connection.execute(
+            "SELECT shown_ms, notice, obj, words FROM search_tail JOIN search_doc"
+            " USING (shown_ms, notice, obj) ORDER BY shown_ms, notice, obj LIMIT ?",
+            (at_most,),
+        )
+    ]
+    for slot, rows in groupby(waiting, key=lambda row: _slot(row.shown_ms)):
         before = _indexed_words(connection, slot)
-        for key in keys:
-            connection.execute("DELETE FROM search_tail WHERE (shown_ms, notice, obj) = (?, ?, ?)", key)
-        _reindex(connection, slot, before, _indexed_words(connection, slot))
+        _reindex(connection, slot, before, before.union(*(_tokens(row.words) for row in rows)))
+    if waiting:
+        last = waiting[-1][:3]
+        connection.execute("DELETE FROM search_tail WHERE (shown_ms, notice, obj) <= (?, ?, ?)", last)
     return len(waiting)
 
 

@@ -22,6 +22,7 @@ from hub.domain.reconcile import ID_BYTES, ZERO, Bound, Item, fingerprint_of, su
 from hub.domain.reconcile import add as added
 from hub.domain.records import Record, RecordType, WireRecord, decode_header
 from hub.domain.sharing import Entry, SetKey, set_of, urgency
+from hub.storage import bulk
 from hub.storage.log_index import LogIndex
 
 BLOCK: Final = 512
@@ -29,34 +30,49 @@ BLOCK: Final = 512
 _COUNTED_EVERY: Final = 64
 """The newest are counted after so many records of the log: each time it would be most of the work."""
 _WEEK_MS: Final = 7 * DAY_MS
+_URGENT: Final = Kind.URGENT.encode()
+_INTO: Final = "INSERT INTO set_item"
+_LAST: Final = Item(2**63 - 1, b"")
 _KEPT: Final = 8
 """Blocks a `StoredSet` keeps at hand: a message goes through a set in order, by both ends of each range."""
 
 
-def add(connection: sqlite3.Connection, record: Record, n: int) -> None:
-    """Put a record that is new in the log, at ``n``, into its set; nothing for one that is in none.
+def add(connection: sqlite3.Connection, new: Sequence[tuple[Record, int]]) -> None:
+    """Put records that are new in the log, each at a place in it, into their sets; nothing for those that
+    are in none.
 
     The newest of a set cost one page: their block has no sum.
     """
-    key = set_of(record.header)
-    leaves = _week_of(record.header.exp)
-    if key is None or leaves <= (_swept(connection) or 0):
-        return
-    number = _number_or_new(connection, key)
-    item = Item(record.header.stamp.ms, record.id)
-    connection.execute("INSERT INTO set_item VALUES (?, ?, ?, ?, ?)", (number, *item, n, leaves))
+    week = _swept(connection) or 0
+    by_set: dict[SetKey, list[tuple[Item, int, int]]] = {}
+    for record, n in new:
+        key, leaves = set_of(record.header), _week_of(record.header.exp)
+        if key is not None and leaves > week:
+            by_set.setdefault(key, []).append((Item(record.header.stamp.ms, record.id), n, leaves))
+    for key, found in by_set.items():
+        number = _number_or_new(connection, key)
+        newest, _, _ = _block_of(connection, number, _LAST)
+        rows = [(number, *item, n, leaves) for item, n, leaves in found if item >= newest]
+        bulk.insert(connection, _INTO, rows)
+        is_time = any(n % _COUNTED_EVERY == 0 for _, _, _, n, _ in rows)
+        if is_time and _count(connection, number, newest) >= 2 * BLOCK:
+            _make_blocks(connection, number, newest)
+        for item, n, leaves in found:
+            if item < newest:
+                bulk.insert(connection, _INTO, [(number, *item, n, leaves)])
+                _add_to_block(connection, number, item)
+
+
+def _add_to_block(connection: sqlite3.Connection, number: int, item: Item) -> None:
+    """Sum ``item``, which is in the set by now, up with the others of its block."""
     low, size, total = _block_of(connection, number, item)
-    if size is None:
-        if n % _COUNTED_EVERY == 0 and _count(connection, number, low) >= 2 * BLOCK:
-            _make_blocks(connection, number, low)
-    elif size + 1 < 2 * BLOCK:
+    assert size is not None  # noqa: S101 - only the newest has none
+    if size + 1 < 2 * BLOCK:
         _put(connection, number, _Block(low, size + 1, added(total, sum_of([item.id]))))
-    else:
-        items = _read(connection, number, low, limit=2 * BLOCK)
-        _put(connection, number, _Block(low, BLOCK, sum_of(each.id for each in items[:BLOCK])))
-        _put(
-            connection, number, _Block(Bound(*items[BLOCK]), BLOCK, sum_of(each.id for each in items[BLOCK:]))
-        )
+        return
+    items = _read(connection, number, low, limit=2 * BLOCK)
+    _put(connection, number, _Block(low, BLOCK, sum_of(each.id for each in items[:BLOCK])))
+    _put(connection, number, _Block(Bound(*items[BLOCK]), BLOCK, sum_of(each.id for each in items[BLOCK:])))
 
 
 def remove(connection: sqlite3.Connection, record: Record) -> None:
@@ -184,21 +200,24 @@ def news(connection: sqlite3.Connection, after: int) -> list[tuple[SetKey, Item,
 def find(connection: sqlite3.Connection, key: SetKey, item: Item) -> Entry | None:
     """Where the log has an item of a set, and how soon its record is sent; None when the set lacks it."""
     row = connection.execute(
-        "SELECT record.n, header, signature, body FROM shared_set"
-        " JOIN set_item ON shared_set = shared_set.n JOIN record ON record.n = set_item.n"
-        " WHERE (stream, origin, ts, set_item.id) = (?, ?, ?, ?)",
+        "SELECT set_item.n FROM shared_set JOIN set_item ON shared_set = shared_set.n"
+        " WHERE (stream, origin, ts, id) = (?, ?, ?, ?)",
         (*key, *item),
     ).fetchone()
-    if row is None:
-        return None
-    n, header, signature, body = row
-    return Entry(n, urgency_of(Record(decode_header(header, stored=True), header, signature, body)))
+    record = _record(connection, row[0]) if row else None
+    return Entry(row[0], urgency_of(record)) if record is not None else None
+
+
+def _record(connection: sqlite3.Connection, n: int) -> Record | None:
+    row = connection.execute("SELECT header, signature, body FROM record WHERE n = ?", (n,)).fetchone()
+    return Record(decode_header(row[0], stored=True), *row) if row else None
 
 
 def urgency_of(record: Record) -> int:
     """How soon a record is sent (`hub.domain.sharing.urgency`), as far as what is left of it tells."""
     urgent = False
-    if record.header.type == RecordType.NOTICE and record.body is not None:
+    is_notice = record.header.type == RecordType.NOTICE
+    if is_notice and record.body is not None and _URGENT in record.body:  # most are not read for it
         with suppress(Refused):  # of a kind that only newer hubs know
             urgent = decode_notice(record, stored=True).draft.kind is Kind.URGENT
     return urgency(record.header, urgent=urgent)
@@ -280,6 +299,7 @@ class StoredSnapshot:
         self._index = index or LogIndex()
         self._caught_up = False
         self._views: dict[SetKey, StoredSet] = {}
+        self._numbers: dict[SetKey, int | None] = {}
 
     def summary(self, key: SetKey) -> tuple[bytes, int]:
         """Fingerprint and size of a set."""
@@ -298,10 +318,13 @@ class StoredSnapshot:
     def entry(self, key: SetKey, record_id: bytes) -> Entry | None:
         """What `find` gives for the item of a set with that id: a neighbour that wants one names no stamp."""
         n = self._place(record_id)
-        row = self._connection.execute("SELECT header FROM record WHERE n = ?", (n,)).fetchone()
-        if row is None:
+        record = _record(self._connection, n) if n is not None else None
+        if n is None or record is None:
             return None
-        return self.find(key, Item(decode_header(row[0], stored=True).stamp.ms, record_id))
+        has = "SELECT 1 FROM set_item WHERE (shared_set, ts, id) = (?, ?, ?)"
+        item = self._number_of(key), record.header.stamp.ms, record_id
+        is_in = self._connection.execute(has, item).fetchone() is not None
+        return Entry(n, urgency_of(record)) if is_in else None
 
     def lacks(self, record_id: bytes) -> bool:
         """Whether a record is neither in the log nor waiting, so that a neighbour is asked for it."""
@@ -321,6 +344,11 @@ class StoredSnapshot:
     def items_since(self, key: SetKey, since_ms: int = 0) -> Iterator[tuple[Item, int]]:
         """The items of a set from a stamp (Unix ms) on, each with its record's place in the log."""
         return items_since(self._connection, key, since_ms)
+
+    def _number_of(self, key: SetKey) -> int | None:
+        if key not in self._numbers:
+            self._numbers[key] = _number(self._connection, key)
+        return self._numbers[key]
 
     def _place(self, record_id: bytes) -> int | None:
         if not self._caught_up:

@@ -19,7 +19,19 @@ import aiohttp
 from tests.bench.figures import Figure, table
 from tests.bench.street import Ground
 
-BENCHES = ("board", "posts", "search", "start", "idle", "crowd", "downloads", "uploads")
+BENCHES = (
+    "board",
+    "posts",
+    "search",
+    "start",
+    "idle",
+    "crowd",
+    "downloads",
+    "uploads",
+    "reconciliation",
+    "blobs",
+    "neighbours",
+)
 
 
 def main() -> int:

@@ -64,7 +64,7 @@ class Process:
         """Wait for the line that names the port."""
         deadline = time.monotonic() + _READY_S
         while time.monotonic() < deadline and self._child.poll() is None:
-            found = re.search(r":(\d+)/|port=(\d+)\n", self.log.read_text("utf-8"))
+            found = re.search(r":(\d+)/|^port=(\d+)$", self.log.read_text("utf-8"), re.MULTILINE)
             if found:
                 self.port = int(found[1] or found[2])
                 return
