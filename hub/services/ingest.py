@@ -47,7 +47,7 @@ from hub.domain.records import (
     WireRecord,
     decode_header,
 )
-from hub.domain.sharing import SetKey, set_of, urgency
+from hub.domain.sharing import ERASURES, SetKey, set_of, urgency
 from hub.services.erasure import Eraser
 from hub.services.proving import MANY, Read, prove_in_thread, proved
 from hub.storage import (
@@ -575,7 +575,8 @@ class Ingest:
             return admit(connection, genuine, source, pen.now_ms, pen.quality, quotas)
 
         outcome = Outcome()
-        if len(genuine) >= MANY:  # not news, but a neighbour that is caught up with
+        taken_down = any(record.header.type in ERASURES for record in genuine)
+        if len(genuine) >= MANY and not taken_down:  # not news, but a neighbour that is caught up with
             outcome = await self._database.bring(write)
         elif genuine:
             outcome = await self._database.write(write)

@@ -187,7 +187,7 @@ class Database:
         return await self._submit(work, shown=False)
 
     async def bring(self, work: Callable[[sqlite3.Connection], T]) -> T:
-        """As `write`, for what comes in crowds: pages show it within three seconds, and are kept meanwhile."""
+        """As `write`, for what comes in crowds: pages are kept, and show it within three seconds."""
         result = await self._submit(work, shown=False)
         if self._showing is None:
             self._showing = asyncio.get_running_loop().call_later(_CROWD_S, self._show)
