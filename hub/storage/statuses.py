@@ -153,11 +153,15 @@ def receipts(connection: sqlite3.Connection, record: RecordId) -> dict[HubId, in
 
 
 def drop_ended(connection: sqlite3.Connection, now_ms: int) -> int:
-    """Drop what every hub drops now (sync.md 2.4): old statuses, hubs that are silent, old receipts."""
+    """Drop what every hub drops now (sync.md 2.4): old statuses, hubs that are silent, old receipts.
+
+    What else a hub put under the object of a status, as if it were a notice, goes with the whole object.
+    """
     dropped = 0
     for hub in every(connection):
         for logged in journal.versions(connection, status_object(hub)):
-            if leaves_at(logged.record.header.exp) <= now_ms:
+            header = logged.record.header
+            if header.type == RecordType.STATUS and leaves_at(header.exp) <= now_ms:
                 sets.remove(connection, logged.record)
                 arrivals.uncount(connection, logged)
                 connection.execute("DELETE FROM record WHERE n = ?", (logged.n,))

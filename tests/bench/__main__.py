@@ -31,6 +31,7 @@ BENCHES = (
     "reconciliation",
     "blobs",
     "neighbours",
+    "apart",
 )
 
 

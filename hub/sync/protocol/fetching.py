@@ -52,7 +52,7 @@ class InFlight:
 
 
 class Fetching:
-    """What this side wants. What arrived is not wanted again in the same session, stored or not."""
+    """What this side wants. What arrived is not wanted again for some hours, stored or not."""
 
     def __init__(self, limits: Limits, in_flight: InFlight) -> None:
         self._limits = limits
@@ -65,6 +65,7 @@ class Fetching:
         self._storing: deque[list[bytes]] = deque()
         self._claimed: set[bytes] = set()
         self._arrived = Recent(limits.waiting)
+        self._forgets_at = 0.0
         self.overflowed = False
         """Whether anything listed was let go for want of room; reset by whoever starts another round."""
 
@@ -96,7 +97,7 @@ class Fetching:
     def lists(self, index: int, ids: Iterable[bytes]) -> None:
         """The other side has ``ids`` in the set at ``index``."""
         for each in ids:
-            if each in self._claimed or each in self._arrived:
+            if each in self._claimed:
                 continue
             if len(self._listed) >= self._limits.waiting:
                 self.overflowed = True
@@ -167,6 +168,9 @@ class Fetching:
     def _lacks(self, each: bytes, index: int, snapshot: Snapshot, monotonic: float) -> bool:
         """Whether to ask for a record now; it then counts as asked for."""
         self._listed.pop(each, None)
+        if monotonic >= self._forgets_at:
+            self._arrived = Recent(self._limits.waiting)
+            self._forgets_at = monotonic + self._limits.again_s
         if each in self._claimed or each in self._arrived or not snapshot.lacks(each):
             return False
         if not self._in_flight.claim(each, self, monotonic):

@@ -32,6 +32,8 @@ class Limits:
     the erasures among them, which are the newest, are found before anything is sent."""
     patience_s: float = 60.0
     """Without what is waited for, the session ends; and another neighbour is asked for what was claimed."""
+    again_s: float = 21_600.0
+    """After which what came and was not kept may be fetched once more: there may be room for it by then."""
     quiet_s: float = 40.0
     """Silence after which the other side is asked whether it is there."""
     silent_s: float = 100.0

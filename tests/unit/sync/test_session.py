@@ -245,6 +245,19 @@ def test_what_was_refused_or_waits_is_not_fetched_again() -> None:
     assert not any(each.equal for each in line.of(0, InStep) if isinstance(each, InStep))
 
 
+def test_what_was_refused_is_fetched_again_after_some_hours() -> None:
+    one, other, _ = street()
+    fill(other, range(2))
+    one.refuses = {id_of(record(0))}
+    line = Line(one, other, limits=replace(DEFAULT_LIMITS, again_s=1000))
+    line.settle()
+    one.refuses.clear()
+    line.wait(800)
+    assert id_of(record(0)) not in one.held
+    line.wait(800)
+    assert id_of(record(0)) in one.held
+
+
 # What is on a line at once
 
 
