@@ -27,10 +27,11 @@ from hub.domain.notices import Kind, Scope
 from hub.domain.policy import DAY_MS, MINUTE_MS
 from hub.domain.records import BadRecord, Record, RecordType, Stream, WireRecord, seal
 from hub.domain.sharing import DEFAULT_CHOICES, Choice
+from hub.domain.status import StatusBody, encode_status, status_object
 from hub.services.caretaking import NothingHeld
 from hub.services.ingest import admit, look, release, verify_all
 from hub.services.neighbours import Verdict
-from hub.storage import arrivals, files, journal, moderation, notices, retention, sets, traces
+from hub.storage import arrivals, files, journal, moderation, notices, retention, sets, statuses, traces
 from hub.storage.inspection import check
 from hub.storage.migrate import migrate
 from hub.storage.projections import rebuild
@@ -463,6 +464,39 @@ def test_what_waits_is_erased_too() -> None:
         assert connection.execute("SELECT count(body) FROM waiting_record").fetchone() == (0,)
         release(connection, LATER_MS + DAY_MS, SURE)
         assert titles(connection) == ["Chair"]
+
+
+def test_what_comes_of_something_that_is_erased_waits_without_its_words() -> None:
+    mill = Foreign(A)
+    with hall() as connection:
+        brings(connection, mill.notice("Ladder"), mill.retract(obj("Ladder")))
+        late = brings(connection, mill.notice("Long ladder", obj("Ladder")), records=0)
+        assert late.waiting == 1
+        assert connection.execute("SELECT count(body) FROM waiting_record").fetchone() == (0,)
+
+
+def test_nobody_takes_its_status_from_a_hub() -> None:
+    mill, mallory = Foreign(A), Foreign(M)
+    about = status_object(mill.hub)
+    body = encode_status(StatusBody(A, "moss", "0.9", SURE, 0, ()), bytes(16))
+    with hall() as connection:
+        brings(connection, mallory.notice("Mine now", about), mallory.retract(obj("nothing")))
+        brings(connection, mill.says(RecordType.STATUS, about, body, stream=Stream.STATUS))
+        assert set(statuses.every(connection)) == {mill.hub}
+        rebuild(connection)
+        assert set(statuses.every(connection)) == {mill.hub}
+        assert statuses.drop_ended(connection, NOW_MS + 100 * DAY_MS) == 1
+        assert not statuses.every(connection)
+
+
+def test_a_status_that_has_ended_leaves_with_its_object() -> None:
+    mill = Foreign(A)
+    body = encode_status(StatusBody(A, "moss", "0.9", SURE, 0, ()), bytes(16))
+    with hall() as connection:
+        brings(connection, mill.says(RecordType.STATUS, status_object(mill.hub), body, stream=Stream.STATUS))
+        for ended in retention.ended(connection, NOW_MS + 100 * DAY_MS, unshown=True):
+            retention.drop(connection, ended)
+        assert not statuses.every(connection)
 
 
 def test_a_flood_of_urgent_notices_waits_for_a_caretaker() -> None:

@@ -1,0 +1,5 @@
+"""See `tests.simulation.run`."""
+
+from tests.simulation.run import main
+
+main()
