@@ -290,7 +290,8 @@ class _Desk:
         count, size = self.aside
         if count >= self.quotas.waiting_records or size + _size(record) > self.quotas.waiting_size:
             return Refusal.OVER_QUOTA
-        if self._may_not_speak(record.header):
+        erased = any(each.record.header.type == RecordType.RETRACT for each in self._theirs(record.header))
+        if erased or self._may_not_speak(record.header):
             record = replace(record, body=None)
         arrivals.keep_aside(self.connection, self.source.key, reason, record, self.now_ms)
         self.some_wait = True

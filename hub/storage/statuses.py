@@ -159,14 +159,18 @@ def drop_ended(connection: sqlite3.Connection, now_ms: int) -> int:
     """
     dropped = 0
     for hub in every(connection):
-        for logged in journal.versions(connection, status_object(hub)):
-            header = logged.record.header
-            if header.type == RecordType.STATUS and leaves_at(header.exp) <= now_ms:
-                sets.remove(connection, logged.record)
-                arrivals.uncount(connection, logged)
-                connection.execute("DELETE FROM record WHERE n = ?", (logged.n,))
-                dropped += 1
-        if not journal.has(connection, status_object(hub)):
+        statuses = [
+            logged
+            for logged in journal.versions(connection, status_object(hub))
+            if logged.record.header.type == RecordType.STATUS
+        ]
+        ended = [logged for logged in statuses if leaves_at(logged.record.header.exp) <= now_ms]
+        for logged in ended:
+            sets.remove(connection, logged.record)
+            arrivals.uncount(connection, logged)
+            connection.execute("DELETE FROM record WHERE n = ?", (logged.n,))
+        dropped += len(ended)
+        if all(logged in ended or logged.record.header.hub != hub for logged in statuses):
             connection.execute("DELETE FROM hub_status WHERE hub = ?", (hub,))
     connection.execute("DELETE FROM receipt WHERE at_ms < ?", (now_ms - _RECEIPTS_KEPT_MS,))
     return dropped
