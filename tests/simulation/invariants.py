@@ -212,14 +212,19 @@ def leaks_of(town: Town, sender: HubId, to: HubId, frame: bytes) -> Iterator[str
 
 
 def words_of_the_erased(town: Town, hall: Hall) -> Iterator[str]:
-    """What was erased where its erasure has come has no words there ever again."""
+    """What was erased where its erasure has come has no words there ever again.
+
+    Left aside is what every hub has dropped, its erasure too: a hub that does not know the time takes it from
+    a hostile one, shows it nowhere, and drops it once more when it knows.
+    """
     hall.look_for_erasures(town.ledger.header)
     for table in ("record", "waiting_record"):
         for record_id, data in hall.card.connection.execute(
             f"SELECT id, header FROM {table} WHERE body IS NOT NULL"  # noqa: S608
         ):
             header = town.ledger.header(record_id, data)
-            if (header.hub, header.obj) in hall.erased and header.type in CONTENT_TYPES:
+            returned = (header.hub, header.obj) in hall.erased and header.type in CONTENT_TYPES
+            if returned and leaves_at(header.exp) > town.world.ms:
                 yield f"{record_id.hex()[:8]} in {table}"
 
 

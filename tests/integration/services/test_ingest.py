@@ -134,6 +134,8 @@ def stories(hostile: bool = True) -> list[Record]:
     return told
 
 
+@pytest.mark.slow
+@pytest.mark.timeout(60)
 @settings(max_examples=60, deadline=None)
 @given(st.randoms(use_true_random=False))
 def test_any_order_any_batches_and_any_copies_give_the_same_hub(chance: random.Random) -> None:
@@ -625,6 +627,8 @@ def test_no_bytes_are_more_than_a_bad_record(header: bytes, signature: bytes, bo
     assert not isinstance(found, Record)
 
 
+@pytest.mark.slow
+@pytest.mark.timeout(60)
 @settings(max_examples=200, deadline=None)
 @given(
     st.sampled_from(["notice", "reply", "collection", "file", "status", "retract", "withdraw", "newer"]),

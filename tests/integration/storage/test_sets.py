@@ -131,6 +131,8 @@ steps = st.lists(
 )
 
 
+@pytest.mark.slow
+@pytest.mark.timeout(60)
 @pytest.mark.usefixtures("small_blocks")
 @settings(deadline=None, max_examples=60)
 @given(steps)
