@@ -39,7 +39,9 @@ POLICY = "default-src 'none'"
 HIDDEN = "Hidden by a caretaker"
 SHOWN = "Ladder to lend"
 ANYBODY = {"/notices", "/notices/{id}/replies", "/collections/{id}/add", "/uploads"} | {
-    f"/{place}/{{id}}/report" for place in ("notices", "replies", "files", "collections")
+    f"/{place}/{{id}}/{act}"
+    for act in ("report", "fetch")
+    for place in ("notices", "replies", "files", "collections")
 }
 """What any device may send to."""
 
